@@ -123,6 +123,27 @@ def test_a_share_is_written_with_a_space_before_its_sign():
     assert re.search(r"\{[^{}\n]+:[^{}\n]*%\}", 'f"{share:.1%}"')
 
 
+def closing(message: ast.expr) -> Iterator[ast.expr]:
+    """What may end the message of an error: constants and f-strings."""
+    if isinstance(message, ast.BinOp):
+        yield from closing(message.right)
+    elif isinstance(message, ast.IfExp):
+        yield from (*closing(message.body), *closing(message.orelse))
+    elif isinstance(message, ast.Constant | ast.JoinedStr):
+        yield message
+
+
+def test_no_period_ends_an_error():
+    """One form for all: "error: ..." is no paragraph, and a hint may follow."""
+    found = []
+    for module, path in MODULES.items():
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Error") and node.args:
+                said = [ast.unparse(end).rstrip("\"'") for end in closing(node.args[0])]
+                found += [f"{module}:{node.lineno}" for text in said if re.search(r"(?<!\.\.)\.$", text)]
+    assert found == []
+
+
 def test_the_lowest_versions_are_those_that_are_tested():
     extras = PROJECT["project"]["optional-dependencies"]
     lines = (ROOT / "constraints-min.txt").read_text(encoding="utf-8").splitlines()

@@ -238,6 +238,8 @@ def test_errors_say_what_to_do(tmp_path):
     twice = "a.csv has more than one column 'age' .*: rename one"
     refused("a.csv", b"age,text, age,label\n1,a good film,2,pos\n3,a bad film,4,neg\n", twice)
     refused("a.toy", b"x", r"is no data set.*\.xlsx.*\.gz")
+    with pytest.raises(InputError, match=r"^there is no file '.*gone\.csv'$"):
+        read_file(tmp_path / "gone.csv", set)
     with zipfile.ZipFile(tmp_path / "two.csv.zip", "w") as archive:
         archive.writestr("a.csv", "a")
         archive.writestr("b.csv", "b")

@@ -93,7 +93,7 @@ def labels_of(source: str, options: ReadOptions) -> Labelled:
         raise InputError(f"{source} has a row an answer: first make one label of each sample, codivide consensus")
     if "label" not in table:
         several = [name for name in table.columns if str(name).startswith(PREFIX)]
-        more = " Answers of several annotators first need codivide consensus." if len(several) > 1 else ""
+        more = ". Answers of several annotators first need codivide consensus" if len(several) > 1 else ""
         proposed = propose_labels(table, source)
         raise InputError(f"{missing_column(table, source, options.label, 'label', proposed)}{more}")
     if "path" in table and any(on_disk(Path(place).parent, str(name)).is_file() for name in table["path"]):

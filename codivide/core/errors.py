@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class InputError(ValueError):
-    """Bad input: the message names what is wrong, where (file, row, value), and what to do.
+    """Bad input: the message names what is wrong, where (file, row, value), and what to do; no period ends it.
 
     The command line prints the message without a traceback and exits with code 2.
     """
@@ -105,13 +105,13 @@ def unknown(what: str, name: str, known: Iterable[str], *, shown: str = "") -> I
     Where they are many, ``shown`` says what shows them.
     """
     names = list(known)
-    listed = f" Known are {', '.join(names)}." if len(names) <= 40 else f" {shown} shows all." if shown else ""
-    return InputError(f"unknown {what} {name!r}.{nearest(name, names)}{listed}")
+    listed = f" Known are {', '.join(names)}" if len(names) <= 40 else f" {shown} shows all" if shown else ""
+    return InputError(f"unknown {what} {name!r}.{nearest(name, names)}{listed}".removesuffix("."))
 
 
 def no_data(source: str, known: Sequence[str]) -> InputError:
     """The error for a source that is no path that is there, and none of the public data sets that are known."""
-    hint = nearest(source, known) or f" Public data sets: {', '.join(known)}."
+    hint = nearest(source, known) or f" Public data sets: {', '.join(known)}"
     return InputError(f"there is no file, folder or public data set {source!r}.{hint}")
 
 

@@ -102,7 +102,7 @@ def from_matrix(y: object, names: Sequence[str] | None = None) -> Answers:
     if names is None:
         names = [str(name) for name in (y.columns if isinstance(y, pd.DataFrame) else range(matrix.shape[1]))]
     if len(names) != matrix.shape[1]:
-        raise InputError(f"there are names of {len(names)} annotators, but y has {matrix.shape[1]} columns.")
+        raise InputError(f"there are names of {len(names)} annotators, but y has {matrix.shape[1]} columns")
     _check_bits(matrix)
     _check_ids(matrix, names)
     count, annotators = matrix.shape
@@ -128,7 +128,7 @@ def label_columns(table: pd.DataFrame, path: Path, wanted: Sequence[str]) -> lis
     """
     for name in wanted:
         if name not in table:
-            raise InputError(f"{path} has no column {name!r} of an annotator (columns: {', '.join(table.columns)}).")
+            raise InputError(f"{path} has no column {name!r} of an annotator (columns: {', '.join(table.columns)})")
     if wanted:
         return list(wanted)
     found = [str(name) for name in table.columns if str(name).startswith(PREFIX)]
@@ -177,7 +177,7 @@ def from_long(table: pd.DataFrame, labels: list[Any], path: Path) -> tuple[pd.Da
         raise InputError(
             f"{path}: row {row} (line {row + 2}) and row {first[items[row]]} are of the same {key} "
             f"{table[key].iloc[row]!r} but differ in column {rest.columns[column]!r}. If it says something of the "
-            f"answer, leave it out: {option('drop', [str(rest.columns[column])])}."
+            f"answer, leave it out: {option('drop', [str(rest.columns[column])])}"
         )
     return rest.iloc[first].reset_index(drop=True), _answers(table, labels, items, len(first), path)
 
@@ -232,7 +232,7 @@ def one_each(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     if not set(LONG) <= set(table.columns):
         raise InputError(
             f"{path} is no file of answers: it needs columns annotator and label, a row an answer, or a column "
-            f"label_NAME for each annotator; and one of id, path and text (it has {', '.join(table.columns)})."
+            f"label_NAME for each annotator; and one of id, path and text (it has {', '.join(table.columns)})"
         )
     return table
 
@@ -253,16 +253,16 @@ def from_file(path: Path, labels: list[Any], table: pd.DataFrame, data: pd.DataF
     key = key_column(table, data)
     if key is None:
         raise InputError(
-            f"{path} needs one of id, path and text that {source} has, too (it has {', '.join(table.columns)})."
+            f"{path} needs one of id, path and text that {source} has, too (it has {', '.join(table.columns)})"
         )
     known: dict[str, int] = {}
     for row, value in enumerate(data[key].map(str).tolist()):  # numbers in one file may be texts in the other
         if known.setdefault(value, row) != row:
-            raise InputError(f"{source}: {key} {value!r} comes twice, in rows {known[value]} and {row}.")
+            raise InputError(f"{source}: {key} {value!r} comes twice, in rows {known[value]} and {row}")
     items = np.array([known.get(value, -1) for value in table[key].map(str).tolist()], dtype=np.int64)
     if (items < 0).any():
         row = int(np.argmax(items < 0))
-        raise InputError(f"{path}: row {row} (line {row + 2}) is of {key} {table[key].iloc[row]!r}, not in {source}.")
+        raise InputError(f"{path}: row {row} (line {row + 2}) is of {key} {table[key].iloc[row]!r}, not in {source}")
     return _answers(table, labels, items, len(data), path)
 
 
@@ -273,7 +273,7 @@ def _answers(table: pd.DataFrame, labels: list[Any], items: Labels, samples: int
         row = int(np.argmax(twice))
         raise InputError(
             f"{path}: row {row} (line {row + 2}) is a second answer of annotator {table['annotator'].iloc[row]!r} on "
-            "the same sample; keep one."
+            "the same sample; keep one"
         )
     names = tuple(str(table["annotator"].iloc[row]) for row in first)
     return Answers(items, who, labels, names, samples)
@@ -284,7 +284,7 @@ def _numbered(column: pd.Series[Any], path: Path, what: str) -> tuple[Labels, ND
     empty = column.isna() | column.map(lambda value: isinstance(value, str) and not value.strip())
     if empty.any():
         row = int(np.argmax(empty.to_numpy()))
-        raise InputError(f"{path}: row {row} (line {row + 2}) has no {what}.")
+        raise InputError(f"{path}: row {row} (line {row + 2}) has no {what}")
     codes, _ = pd.factorize(column)
     _, first = np.unique(codes, return_index=True)
     return codes.astype(np.int64), first.astype(np.int64)
@@ -340,7 +340,7 @@ def _check_bits(matrix: NDArray[Any]) -> None:
         raise InputError(
             f"{_labels()}: {matrix.shape[1]} columns and exactly one 1 in every row, which looks one-hot: "
             f"{either('give one column with the class of each row', 'pass y.argmax(1)')}. Several columns are several "
-            "annotators, whose cells are classes."
+            "annotators, whose cells are classes"
         )
     if _agreement(matrix.astype(np.float64)) < _BY_CHANCE:
         warnings.warn(

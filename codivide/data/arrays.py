@@ -127,7 +127,7 @@ def choose_augment(wanted: str, shape: tuple[int, ...]) -> str:
     if wanted in AUGMENTS:
         return wanted
     if wanted != "auto":
-        raise InputError(f"unknown augment {wanted!r}: choose one of auto, {', '.join(AUGMENTS)}.")
+        raise InputError(f"unknown augment {wanted!r}: choose one of auto, {', '.join(AUGMENTS)}")
     return "jitter" if len(shape) == 1 else "shift" if shape[0] == 1 else "photo"
 
 
@@ -150,7 +150,7 @@ def array_rows(x: object, what: str = "X") -> Rows:
     if sparse.issparse(x):
         return _sparse_rows(x, what)
     if isinstance(x, list | tuple) and not x:
-        raise InputError(f"{what} has 0 sample(s): the list is empty.")
+        raise InputError(f"{what} has 0 sample(s): the list is empty")
     if isinstance(x, list | tuple) or (isinstance(x, np.ndarray) and x.dtype == object and x.ndim == 1):
         try:
             x = np.asarray(list(x))
@@ -167,12 +167,12 @@ def array_rows(x: object, what: str = "X") -> Rows:
     array = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
     if array.dtype == object and array.ndim < 2 and array.size:
         held = type(array.reshape(-1)[0])
-        more = f" Make a data frame of records and dicts: pandas.DataFrame({what})." if held is dict else ""
-        raise InputError(f"{what} holds objects of type {held.__name__}, which are no samples that can be read.{more}")
+        more = f". Make a data frame of records and dicts: pandas.DataFrame({what})" if held is dict else ""
+        raise InputError(f"{what} holds objects of type {held.__name__}, which are no samples that can be read{more}")
     if array.ndim not in (3, 4):
         return _feature_rows(array, None, what)
     if array.dtype.kind not in "biuf":
-        raise InputError(f"{what} has dtype {array.dtype}; images must be uint8 or float.")
+        raise InputError(f"{what} has dtype {array.dtype}; images must be uint8 or float")
     return _image_rows(_as_tensor(array), what)
 
 
@@ -206,7 +206,7 @@ def check_length(labels: Any, what: str, count: int) -> None:
     listed = isinstance(labels, list | tuple) or (hasattr(labels, "__len__") and np.ndim(labels) > 0)
     size = len(labels) if listed else None
     if size is not None and size != count:
-        raise InputError(f"X and {what} differ in length: X has {count} rows, {what} has {size}.")
+        raise InputError(f"X and {what} differ in length: X has {count} rows, {what} has {size}")
 
 
 def _of_column(x: Any) -> str:
@@ -279,7 +279,7 @@ def _stays(x: Any) -> bool:
 def _not_finite(value: float, row: int, column: str, what: str) -> InputError:
     found = "NaN" if np.isnan(value) else "inf or a value too large for float32"
     name = "Input X" if what == "X" else what  # as scikit-learn says it
-    return InputError(f"{name} contains {found}: row {row}, column {column}. Remove the row or fill the value in.")
+    return InputError(f"{name} contains {found}: row {row}, column {column}. Remove the row or fill the value in")
 
 
 def _as_tensor(array: NDArray[Any]) -> Tensor:
@@ -297,7 +297,7 @@ def _as_tensor(array: NDArray[Any]) -> Tensor:
 
 def _image_rows(x: Tensor, what: str) -> TensorRows:
     if 0 in x.shape:
-        raise InputError(f"{what} has 0 sample(s) or 0 pixels: its shape is {tuple(x.shape)}.")
+        raise InputError(f"{what} has 0 sample(s) or 0 pixels: its shape is {tuple(x.shape)}")
     return TensorRows(_layout(_image_type(_channels_first(x, what), what)))
 
 
@@ -307,7 +307,7 @@ def _channels_first(x: Tensor, what: str) -> Tensor:
         if x.shape[2] in CHANNELS[1:] and x.shape[1] > _NARROW:
             raise InputError(
                 f"{what} of shape {tuple(x.shape)} looks like one image with {x.shape[2]} channels: give {what}[None], "
-                "with an axis for the samples."
+                "with an axis for the samples"
             )
         return x.unsqueeze(1)
     first, last = x.shape[1] in CHANNELS, x.shape[3] in CHANNELS
@@ -323,13 +323,13 @@ def _image_type(x: Tensor, what: str) -> Tensor:
     if x.dtype == torch.bool:
         return x.to(torch.uint8) * 255
     if x.is_complex():
-        raise InputError(f"{what}: complex data not supported.")
+        raise InputError(f"{what}: complex data not supported")
     if not x.is_floating_point():
         low, high = int(x.min()), int(x.max())
         if low < 0 or high > 255:
             raise InputError(
                 f"{what} holds integers from {low} to {high}; integer images must lie within 0 to 255. "
-                "Scale them, or pass floats."
+                "Scale them, or pass floats"
             )
         return x.to(torch.uint8)
     x = x.to(torch.float32)
@@ -339,7 +339,7 @@ def _image_type(x: Tensor, what: str) -> Tensor:
             row = int(torch.argmin(good.all(1).to(torch.uint8)))
             value = x[start + row].flatten()[int(torch.argmin(good[row].to(torch.uint8)))]
             found = "NaN" if bool(torch.isnan(value)) else "inf"
-            raise InputError(f"{what} contains {found}: image {start + row}.")
+            raise InputError(f"{what} contains {found}: image {start + row}")
     return x
 
 

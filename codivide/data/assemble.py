@@ -70,7 +70,7 @@ def assemble(pictures: Pictures, source: Path, reading: Reading, name: str) -> L
         contents=of_paths([entries[position].path for position in decoded.kept]),
     )
     if not len(train):
-        raise InputError(f"{name}: none of the training images can be read.")
+        raise InputError(f"{name}: none of the training images can be read")
     test, validation = (_part(whole, np.flatnonzero(split == held_out)) for held_out in ("test", "validation"))
     read = notes([given[row] for row in train], merge=options.merge_labels, keep_na=options.keep_na, what=name)
     return replace(subset(whole, train), test=test, validation=validation, skipped=decoded.skipped, labels_read=read)
@@ -81,7 +81,7 @@ def _check_names(entries: Sequence[Entry]) -> None:
     seen: dict[str, Path] = {}
     for entry in entries:
         if seen.setdefault(entry.id, entry.path) != entry.path:
-            raise InputError(f"two files are both written {entry.id!r}: rename one of them.")
+            raise InputError(f"two files are both written {entry.id!r}: rename one of them")
 
 
 def _part(whole: Loaded, rows: NDArray[np.int64]) -> Loaded | None:
@@ -99,7 +99,7 @@ def _true(ids: list[str], train: NDArray[np.int64], reading: Reading) -> Labels 
         if not truth.keys() & set(ids):
             raise InputError(
                 "none of the true labels belongs to a row: their ids must be the paths of the images, such as "
-                f"{ids[0]!r}, and not {str(next(iter(truth), ''))!r}."
+                f"{ids[0]!r}, and not {str(next(iter(truth), ''))!r}"
             )
         truth = [truth.get(name) for name in ids]
     if isinstance(truth, Sequence) and len(truth) != len(ids) and len(truth) == len(train):
@@ -114,11 +114,11 @@ def _true(ids: list[str], train: NDArray[np.int64], reading: Reading) -> Labels 
 def _truth_file(path: Path) -> dict[Any, Any]:
     table = read_table(path)
     if not {"path", "label"} <= set(table.columns):
-        raise InputError(f"{path} needs columns path,label (it has {', '.join(table.columns)}).")
+        raise InputError(f"{path} needs columns path,label (it has {', '.join(table.columns)})")
     known: dict[Any, Any] = {}
     for row, (name, label) in enumerate(zip(table["path"], table_labels(table["label"]), strict=True)):
         if known.setdefault(name, label) != label:
             raise InputError(
-                f"{path}: row {row} (line {row + 2}) says {label!r} of {name!r}, and a row before {known[name]!r}."
+                f"{path}: row {row} (line {row + 2}) says {label!r} of {name!r}, and a row before {known[name]!r}"
             )
     return known

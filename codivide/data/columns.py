@@ -218,7 +218,7 @@ def encoder_for(frame: pd.DataFrame, encoder: object) -> Columns | None:
         raise InputError(
             f"encoder {getattr(encoder, 'name', encoder)!r} takes texts or images, but the table has columns "
             f"{', '.join(map(repr, map(str, frame.columns[:5])))}: name the column of texts ({option('text')}), "
-            "or leave it out."
+            "or leave it out"
         )
     return Columns.fit(NAME, frame)
 

@@ -31,12 +31,12 @@ def database(source: str) -> tuple[Path, str, bool]:
     path = expand_user(place)
     asked = {name: values[-1] for name, values in parse_qs(rest).items()}
     if not path.is_file():
-        raise InputError(f"{source}: there is no file {str(path)!r}.")
+        raise InputError(f"{source}: there is no file {str(path)!r}")
     if "query" in asked:
         return path, asked["query"], True
     if "table" not in asked:
         listed = ", ".join(_tables(path)) or "none"
-        raise InputError(f"{source}: name the table, {DATABASE}{path}?table=NAME (tables: {listed}).")
+        raise InputError(f"{source}: name the table, {DATABASE}{path}?table=NAME (tables: {listed})")
     return path, asked["table"], False
 
 
@@ -63,7 +63,7 @@ def read_database(source: str) -> pd.DataFrame:
     """
     path, asked, query = database(source)
     if not query and asked not in _tables(path):
-        raise InputError(f"{path} has no table {asked!r} (tables: {', '.join(_tables(path)) or 'none'}).")
+        raise InputError(f"{path} has no table {asked!r} (tables: {', '.join(_tables(path)) or 'none'})")
     quoted = '"' + asked.replace('"', '""') + '"'
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         try:

@@ -232,6 +232,5 @@ def _check(remote: Remote, part: Path) -> None:
     if found != remote.md5:
         part.unlink()
         raise InputError(
-            f"{remote.url} has checksum {found}, not {remote.md5}: it was removed. "
-            "Try again, or place the file by hand."
+            f"{remote.url} has checksum {found}, not {remote.md5}: it was removed. Try again, or place the file by hand"
         )

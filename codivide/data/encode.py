@@ -93,11 +93,11 @@ def for_texts(texts: Sequence[str], options: ReadOptions) -> Encoder:
         InputError: no such encoder, one of images, or texts without words.
     """
     if options.encoder == NONE:
-        raise InputError("texts need an encoder: leave encoder out, or name one, such as tfidf:char.")
+        raise InputError("texts need an encoder: leave encoder out, or name one, such as tfidf:char")
     wanted = _default(texts, options.patience) if options.encoder == AUTO else options.encoder
     name, takes, make = _asked(wanted, "text", options)
     if takes != "text":
-        raise InputError(f"encoder {name!r} takes {takes}s, but the data are texts.")
+        raise InputError(f"encoder {name!r} takes {takes}s, but the data are texts")
     return make(texts)
 
 
@@ -124,7 +124,7 @@ def of_images(loaded: Loaded, options: ReadOptions, foreseen: Callable[[float], 
         return loaded
     name, takes, make = _asked(options.encoder, "image", options)
     if takes != "image":
-        raise InputError(f"encoder {name!r} takes {takes}s, but {loaded.name} holds none.")
+        raise InputError(f"encoder {name!r} takes {takes}s, but {loaded.name} holds none")
     if isinstance(options.encoder, Own) and options.encoder.is_made and len(loaded.x.shape) == 1:
         raise InputError(
             f"encoder holds embeddings, but {loaded.name} holds numbers, which need none: pass as X what is to be "

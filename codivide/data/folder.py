@@ -57,7 +57,7 @@ def load_folder(root: Path | str, reading: Reading) -> Loaded:
     loaded = assemble(pictures, root, known, written(root.name))
     loaded = replace(loaded, said=(*_not_read(root), *loaded.said))
     if reading.classes is None and len(set(loaded.y.tolist()) - {-1}) < 2:
-        raise InputError(f"{root} holds images of one class only; training needs at least two classes.")
+        raise InputError(f"{root} holds images of one class only; training needs at least two classes")
     return loaded
 
 
@@ -95,12 +95,12 @@ def _class_names(folders: Mapping[str, int], root: Path, reading: Reading) -> tu
     """
     names = tuple(name for name in folders if name.casefold() not in NO_LABEL)
     if not names:
-        raise InputError(f"{root} holds no class: all of its images are in {' and '.join(folders)}.")
+        raise InputError(f"{root} holds no class: all of its images are in {' and '.join(folders)}")
     options = reading.options
     codes, _ = encode(names, unlabelled=options.unlabelled, classes=names, what=str(root), keep_na=options.keep_na)
     nameless = [name for name, code in zip(names, codes, strict=True) if code < 0]
     if nameless:
-        raise InputError(f"{root / nameless[0]}: {nameless[0]!r} means 'no label' in tables; rename the folder.")
+        raise InputError(f"{root / nameless[0]}: {nameless[0]!r} means 'no label' in tables; rename the folder")
     if not options.merge_labels:
         return names
     kept = spellings({name: folders[name] for name in names})
@@ -176,7 +176,7 @@ def _check_classes(root: Path, folders: list[Path], *, parts: bool) -> None:
     text = f"{root}: {' and '.join(alike[:3])} hold the same sub-folders ({inner})"
     if parts:
         beside = [written(folder.name) for folder, names in zip(folders, held, strict=True) if names != common]
-        raise InputError(f"{text}, so they are parts and no classes; move the others away ({', '.join(beside[:3])}).")
+        raise InputError(f"{text}, so they are parts and no classes; move the others away ({', '.join(beside[:3])})")
     warnings.warn(
         f"{text} and count as one class each. If the sub-folders are the classes, call the parts train and test, or "
         "give one of them.",
@@ -191,14 +191,14 @@ def _class_folders(root: Path, folder: Path) -> dict[str, list[Entry]]:
     for path in _folders(folder):
         images = list(walk(path, root, {_identity(folder)}))
         if folders.setdefault(written(path.name), images) is not images:
-            raise InputError(f"two folders in {folder} are both written {written(path.name)!r}: rename one of them.")
+            raise InputError(f"two folders in {folder} are both written {written(path.name)!r}: rename one of them")
     if not any(folders.values()):
         if loose:
             raise InputError(
                 f"{folder} holds {counted(loose, 'image')} but no sub-folders of images: make one sub-folder a class, "
-                "or write a CSV file with columns path,label."
+                "or write a CSV file with columns path,label"
             )
-        raise InputError(f"{folder} holds no images in sub-folders ({', '.join(COMMON)}, ...).")
+        raise InputError(f"{folder} holds no images in sub-folders ({', '.join(COMMON)}, ...)")
     if loose:
         text = f"directly in {folder}, in no class, and"
         few = counted(loose, f"image lies {text} is", f"images lie {text} are")

@@ -77,7 +77,7 @@ def hugging_face_inputs(source: object, wanted: Wanted) -> Inputs:
     parts = tables_of(source)
     assert parts is not None
     if len(parts) > 1:
-        raise InputError(f"this data set has splits {', '.join(parts)}: pass one of them.")
+        raise InputError(f"this data set has splits {', '.join(parts)}: pass one of them")
     return frame_inputs(next(iter(parts.values())).to_pandas(), wanted)
 
 

@@ -39,11 +39,11 @@ def fit_rows(rows: Rows, wanted: Wanted) -> Rows:
         return rows
     if wanted.dtype != torch.uint8:
         raise InputError(
-            f"the model takes float images of shape {shape}, but {wanted.name} has {rows.shape}: resize them first."
+            f"the model takes float images of shape {shape}, but {wanted.name} has {rows.shape}: resize them first"
         )
     target = wanted.image_shape
     if rows.shape[0] not in (1, 3, 4):
-        raise InputError(f"images of {rows.shape[0]} channels cannot be brought to the model's shape {shape}.")
+        raise InputError(f"images of {rows.shape[0]} channels cannot be brought to the model's shape {shape}")
     fitted = np.empty((len(rows), *target), dtype=np.uint8)
     for start in range(0, len(rows), CHUNK):
         for row, image in enumerate(rows[torch.arange(start, min(start + CHUNK, len(rows)))].cpu(), start):
@@ -57,14 +57,14 @@ def _check_kind(rows: Rows, wanted: Wanted) -> None:
     shape, dtype = wanted.shape, wanted.dtype
     if len(rows.shape) != len(shape):
         kinds = {1: "features [N, D]", 3: "images [N, C, H, W]"}
-        raise InputError(f"the model takes {kinds[len(shape)]}, but {wanted.name} holds {kinds[len(rows.shape)]}.")
+        raise InputError(f"the model takes {kinds[len(shape)]}, but {wanted.name} holds {kinds[len(rows.shape)]}")
     if len(shape) == 1 and rows.shape != shape:
         raise InputError(
-            f"{wanted.name} has {rows.shape[0]} features, but the model is expecting {shape[0]} features as input."
+            f"{wanted.name} has {rows.shape[0]} features, but the model is expecting {shape[0]} features as input"
         )
     if rows.dtype != dtype:
         kinds_of = {torch.uint8: "uint8 images (0 to 255)", torch.float32: "float images"}
-        raise InputError(f"the model was trained on {kinds_of[dtype]}, but {wanted.name} holds {kinds_of[rows.dtype]}.")
+        raise InputError(f"the model was trained on {kinds_of[dtype]}, but {wanted.name} holds {kinds_of[rows.dtype]}")
 
 
 def from_memory(source: object, wanted: Wanted) -> Inputs:
@@ -81,7 +81,7 @@ def from_texts_in_memory(source: Any, wanted: Wanted) -> Inputs:
     """
     if not wanted.texts:
         kind = "images" if len(wanted.shape) == 3 else "features"
-        raise InputError(f"the model takes {kind}, but {wanted.name} holds texts.")
+        raise InputError(f"the model takes {kind}, but {wanted.name} holds texts")
     texts = as_texts(source)
     return Inputs(texts, range(len(texts)))
 
@@ -98,13 +98,13 @@ def from_files(source: str | Path | Sequence[str | Path], wanted: Wanted) -> Inp
         if path.is_dir():
             found = list(walk(path, path, set()))
             if not found:
-                raise InputError(f"{path} holds no images.")
+                raise InputError(f"{path} holds no images")
             one = len(given) == 1
             entries += found if one else [Entry(f"{written(path.as_posix())}/{name}", file) for name, file in found]
         elif path.exists():
             entries.append(Entry(written(str(path)), path))
         else:
-            raise InputError(f"there is no file or folder {str(path)!r}.")
+            raise InputError(f"there is no file or folder {str(path)!r}")
     return decoded(entries, wanted)
 
 
@@ -115,8 +115,8 @@ def decoded(entries: Sequence[Entry], wanted: Wanted) -> Inputs:
         InputError: a model that takes no uint8 images, or too many files that cannot be read.
     """
     if len(wanted.shape) != 3:
-        raise InputError(f"the model takes {wanted.shape[0]} features, not image files.")
+        raise InputError(f"the model takes {wanted.shape[0]} features, not image files")
     if wanted.dtype != torch.uint8:
-        raise InputError("the model was trained on float images: pass arrays that are scaled as they were.")
+        raise InputError("the model was trained on float images: pass arrays that are scaled as they were")
     found = decode_now(entries, wanted.image_shape, wanted.options)
     return Inputs(found.rows, [entries[position].id for position in found.kept], found.skipped)

@@ -72,7 +72,7 @@ def collect(items: Items, options: ReadOptions, shape: Shape | None = None) -> C
         InputError: no item, items of unequal shape, or more than ``max_bad`` that cannot be read.
     """
     if len(items) == 0:
-        raise InputError("the data set is empty: 0 sample(s).")
+        raise InputError("the data set is empty: 0 sample(s)")
     fixed = shape
     while True:  # one pass where the images are alike; a size or a colour that comes late starts another
         try:
@@ -95,7 +95,7 @@ def hugging_face(source: object) -> dict[str, HuggingFaceItems] | None:
     if isinstance(source, library.Dataset):
         return {"": HuggingFaceItems(source)}
     if isinstance(source, library.IterableDataset | library.IterableDatasetDict):
-        raise InputError("a streaming data set cannot be indexed: load it without streaming=True.")
+        raise InputError("a streaming data set cannot be indexed: load it without streaming=True")
     return None
 
 
@@ -154,7 +154,7 @@ class Joined:
 
 def no_train(splits: Iterable[str]) -> InputError:
     """The error for several splits of which none is ``train``."""
-    return InputError(f"the data set has splits {', '.join(splits)}, but no 'train': pass one of them.")
+    return InputError(f"the data set has splits {', '.join(splits)}, but no 'train': pass one of them")
 
 
 def load_splits(source: object, reading: Reading) -> Loaded:
@@ -193,7 +193,7 @@ def load_items(items: object, reading: Reading, shape: tuple[int, ...] | None = 
     found = collect(_map_style(items), reading.options, _as_images(shape))
     _warn_if_random(_map_style(items), found)
     if all(label is None for label in found.labels):
-        raise InputError("the items of the data set have no labels: they must be (image, label).")
+        raise InputError("the items of the data set have no labels: they must be (image, label)")
     truth = reading.truth
     if isinstance(truth, Sequence) and len(truth) == len(_map_style(items)):
         truth = [truth[row] for row in found.kept]
@@ -217,7 +217,7 @@ def splits_inputs(source: object, wanted: Wanted) -> Inputs:
     """
     splits = _splits_of(source)
     if len(splits) > 1:
-        raise InputError(f"this data set has splits {', '.join(splits)}: pass one of them.")
+        raise InputError(f"this data set has splits {', '.join(splits)}: pass one of them")
     return items_inputs(next(iter(splits.values())), wanted)
 
 
@@ -239,7 +239,7 @@ def _map_style(items: object) -> Items:
     if isinstance(items, DataLoader):
         items = items.dataset
     if not isinstance(items, Items):
-        raise InputError(f"{type(items).__name__} has no length or no items by number: use a map-style data set.")
+        raise InputError(f"{type(items).__name__} has no length or no items by number: use a map-style data set")
     return items
 
 
@@ -271,7 +271,7 @@ def _column(kinds: dict[str, str], kind: str, names: Sequence[str], what: str) -
     by_kind = [name for name, found in kinds.items() if found == kind]
     by_name = [name for name in names if name in kinds]
     if not by_kind and not by_name:
-        raise InputError(f"the data set has no {what} column (columns: {', '.join(kinds)}).")
+        raise InputError(f"the data set has no {what} column (columns: {', '.join(kinds)})")
     both = [name for name in by_name if name in by_kind]
     return (both or by_kind or by_name)[0]
 
@@ -304,7 +304,7 @@ def _collect(items: Items, shape: Shape | None, options: ReadOptions, *, fixed: 
             if pixels.shape != data.shape[1:] or pixels.dtype != data.dtype:
                 raise InputError(
                     f"row {index} of the data set is {pixels.dtype} of shape {pixels.shape}, but the first is "
-                    f"{data.dtype} of shape {data.shape[1:]}."
+                    f"{data.dtype} of shape {data.shape[1:]}"
                 )
             data[len(kept)] = pixels
             kept.append(index)
@@ -339,7 +339,7 @@ def _pixels(sample: object, index: int) -> NDArray[Any]:
     if not isinstance(sample, Tensor | np.ndarray):
         raise InputError(
             f"row {index} of the data set is a {type(sample).__name__}; (image, label) pairs are needed, where the "
-            "image is a PIL image, an array or a tensor."
+            "image is a PIL image, an array or a tensor"
         )
     try:
         return array_rows(sample[None])[torch.zeros(1, dtype=torch.int64)][0].cpu().numpy()

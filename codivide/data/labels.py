@@ -124,7 +124,7 @@ def encode(
                 f" ({', '.join(map(repr, named))} means 'no label' unless they are kept: {option('keep_na', True)})"
                 * bool(named)
             )
-            raise OneClassError(f"{what} holds {found}; training needs rows of at least two classes.", what, classes)
+            raise OneClassError(f"{what} holds {found}; training needs rows of at least two classes", what, classes)
         places = np.arange(len(classes), dtype=np.int64)
     else:
         rows = np.flatnonzero(~missing)
@@ -314,12 +314,12 @@ def _homogeneous(present: NDArray[Any], rows: Labels, what: str, names: Names | 
             other = int(np.argmax(kinds.to_numpy() != kinds.iloc[0]))
             raise InputError(
                 f"Unknown label type: {what} must be all numbers or all strings, but has {present[0]!r} in "
-                f"{row_name(int(rows[0]), names)} and {present[other]!r} in {row_name(int(rows[other]), names)}."
+                f"{row_name(int(rows[0]), names)} and {present[other]!r} in {row_name(int(rows[other]), names)}"
             )
         try:
             present = present.astype(casts[kind])
         except OverflowError as error:
-            raise InputError(f"Unknown label type: {what} holds an integer of more than 64 bits.") from error
+            raise InputError(f"Unknown label type: {what} holds an integer of more than 64 bits") from error
     if present.dtype.kind == "f":
         wrong = np.flatnonzero(present != np.floor(present))
         infinite = np.flatnonzero(np.isinf(present))
@@ -327,10 +327,10 @@ def _homogeneous(present: NDArray[Any], rows: Labels, what: str, names: Names | 
             row = int((infinite if len(infinite) else wrong)[0])
             raise InputError(
                 f"Unknown label type: continuous. {what} must hold classes, but {row_name(int(rows[row]), names)} "
-                f"is {present[row]}, not a whole number."
+                f"is {present[row]}, not a whole number"
             )
     if present.dtype.kind not in "biufU":
-        raise InputError(f"Unknown label type: {what} has dtype {present.dtype}; use integers or strings.")
+        raise InputError(f"Unknown label type: {what} has dtype {present.dtype}; use integers or strings")
     return present
 
 
@@ -352,7 +352,7 @@ def _places(
     """Index in ``classes`` of each different label; a number also finds the string that writes it."""
     table: dict[Hashable, int] = {name: index for index, name in enumerate(classes)}
     if len(table) < len(classes):
-        raise InputError(f"{option('classes')} holds a name twice: {list(classes)}.")
+        raise InputError(f"{option('classes')} holds a name twice: {list(classes)}")
     places = [table.get(label, table.get(str(label), -1)) for label in different]
     for label, place, row in zip(different, places, first, strict=True):
         if place < 0:

@@ -108,7 +108,7 @@ def load_named(name: str | Path, reading: Reading) -> Loaded:
         return photo_sets.load(str(name), data_root(), reading)
     loaded = load(str(name), progress=reading.options.progress)
     if reading.classes is not None and tuple(reading.classes) != loaded.classes:
-        raise InputError(f"{name} has classes {list(loaded.classes)}, not {list(reading.classes)}.")
+        raise InputError(f"{name} has classes {list(loaded.classes)}, not {list(reading.classes)}")
     augment = loaded.augment if reading.options.augment == "auto" else reading.options.augment
     test = None if loaded.test is None else replace(loaded.test, augment=augment)
     truth = loaded.truth
@@ -138,12 +138,12 @@ class _Place:
                     if remote.unpack or self._missing((remote.file.removesuffix(".gz"),)):
                         fetch(remote, self.root, progress=self.progress)
             except InputError as error:
-                trouble = f" {error}"
+                trouble = f". {error}"
         missing = self._missing(files)
         if missing:
             raise InputError(
                 f"{name} is not below {self.root} (missing: {', '.join(missing)}). Set CODIVIDE_DATA to the folder "
-                f"that holds {files[0]}.{hint}{trouble}"
+                f"that holds {files[0]}{hint}{trouble}"
             )
         return [self._path(file) for file in files]
 
@@ -202,8 +202,8 @@ def _pickle_hint(place: _Place, folder: str, archive: str) -> str:
     if not (place.root / folder).is_dir():
         return ""
     return (
-        f" {place.root / folder} is the Python version, a pickle, which codivide never opens: get the binary version, "
-        f"https://www.cs.toronto.edu/~kriz/{archive}."
+        f". {place.root / folder} is the Python version, a pickle, which codivide never opens: get the binary version, "
+        f"https://www.cs.toronto.edu/~kriz/{archive}"
     )
 
 
@@ -288,11 +288,11 @@ def _read_pt(path: Path) -> dict[Any, Any]:
             arrays = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = str(error).partition("WeightsUnpickler error:")[2].strip().split("\n")[0] or "not a label file"
-        raise InputError(f"{path} is refused: it holds more than arrays of labels ({found}).") from error
+        raise InputError(f"{path} is refused: it holds more than arrays of labels ({found})") from error
     except (OSError, ValueError, RuntimeError, EOFError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     if not isinstance(arrays, dict):
-        raise InputError(f"{path} holds a {type(arrays).__name__}, not arrays of labels by name.")
+        raise InputError(f"{path} holds a {type(arrays).__name__}, not arrays of labels by name")
     return arrays
 
 
@@ -302,16 +302,16 @@ def _human(place: _Place, base: Loaded, set_name: str, key: str) -> Loaded:
     packed = f"CIFAR-N/{set_name}.npz"
     if not (place.root / file).is_file() and (place.root / packed).is_file():
         file = packed
-    hint = " The label files come from http://noisylabels.com; place them by hand."
+    hint = ". The label files come from http://noisylabels.com; place them by hand"
     (path,) = place.find(set_name, file, hint=hint)
     labels = read_label_file(path)
     if key not in labels or "clean_label" not in labels:
-        raise InputError(f"{path} has no arrays {key} and clean_label (it has {', '.join(labels)}).")
+        raise InputError(f"{path} has no arrays {key} and clean_label (it has {', '.join(labels)})")
     if not np.array_equal(labels["clean_label"], base.y):
-        raise InputError(f"{path} is not in the order of the images: its clean labels are not theirs.")
+        raise InputError(f"{path} is not in the order of the images: its clean labels are not theirs")
     noisy = labels[key]
     if len(noisy) != len(base.y) or not 0 <= noisy.min() <= noisy.max() < len(base.classes):
-        raise InputError(f"{path}: {key} holds {len(noisy)} labels within {noisy.min()} to {noisy.max()}.")
+        raise InputError(f"{path}: {key} holds {len(noisy)} labels within {noisy.min()} to {noisy.max()}")
     return replace(base, y=noisy, truth=base.y)
 
 

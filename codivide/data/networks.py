@@ -286,7 +286,7 @@ def _gathered(
         part = batch.float().cpu()
         bad = ~torch.isfinite(part).all(1)
         if bool(bad.any()):
-            raise InputError(f"encoder {name!r} gives features of row {rows[int(bad.int().argmax())]} that are NaN.")
+            raise InputError(f"encoder {name!r} gives features of row {rows[int(bad.int().argmax())]} that are NaN")
         if found is None:
             found = scratch((count, part.shape[1]), np.float32, how)
         found[rows] = part.numpy()

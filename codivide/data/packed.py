@@ -114,7 +114,7 @@ def load_npz(path: Path | str, reading: Reading) -> Loaded:
     path = expand_user(path)
     held = read_npz(path)
     if "x" not in held or "y" not in held:
-        raise InputError(f"{path} needs arrays x and y (it has {', '.join(held) or 'none'}).")
+        raise InputError(f"{path} needs arrays x and y (it has {', '.join(held) or 'none'})")
     name = written(path.stem)
     if reading.truth is None:
         reading = replace(reading, truth=held.get("true_y"))
@@ -139,7 +139,7 @@ def npz_inputs(path: Path | str, wanted: Wanted) -> Inputs:
     path = expand_user(path)
     held = read_npz(path)
     if "x" not in held and len(held) != 1:
-        raise InputError(f"{path} needs an array x (it has {', '.join(held) or 'none'}).")
+        raise InputError(f"{path} needs an array x (it has {', '.join(held) or 'none'})")
     x = held.get("x", next(iter(held.values())))
     if are_texts(x):
         return from_texts_in_memory(x, wanted)

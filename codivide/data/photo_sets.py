@@ -78,7 +78,7 @@ def _folder(data: Path, name: str, *candidates: str) -> Path:
             return data / candidate
     raise InputError(
         f"{name} is not below {data}: put your copy in {data / candidates[0]}, or set CODIVIDE_DATA to the folder that "
-        f"holds {candidates[0]}."
+        f"holds {candidates[0]}"
     )
 
 
@@ -87,7 +87,7 @@ def _file(name: str, root: Path, *candidates: str) -> Path:
     for candidate in candidates:
         if (root / candidate).is_file():
             return root / candidate
-    raise InputError(f"{name} in {root} lacks {' or '.join(candidates)}.")
+    raise InputError(f"{name} in {root} lacks {' or '.join(candidates)}")
 
 
 def _words(path: Path) -> list[list[str]]:
@@ -114,10 +114,10 @@ def _imagenet(data: Path) -> _PhotoSet:
     """``train/nXXXXXXXX/*.JPEG``; ``val`` the same, or flat with one of the usual files of its labels."""
     root = _folder(data, "imagenet", "imagenet", "ILSVRC2012", "ILSVRC/Data/CLS-LOC")
     if not (root / "train").is_dir():
-        raise InputError(f"imagenet in {root} lacks the folder train with one folder a class, such as n01440764.")
+        raise InputError(f"imagenet in {root} lacks the folder train with one folder a class, such as n01440764")
     classes = sorted(path.name for path in (root / "train").iterdir() if path.is_dir())
     if len(classes) < 2:
-        raise InputError(f"imagenet: {root / 'train'} holds {len(classes)} folders of classes, such as n01440764.")
+        raise InputError(f"imagenet: {root / 'train'} holds {len(classes)} folders of classes, such as n01440764")
     parts = {"train": _by_folder(root / "train", classes), "test": _validation_of_imagenet(root, classes)}
     return _PhotoSet(root, parts, classes, "resized_crop")
 
@@ -125,14 +125,14 @@ def _imagenet(data: Path) -> _PhotoSet:
 def _validation_of_imagenet(root: Path, classes: Sequence[str]) -> _Listed:
     """The labelled photos of ``val``."""
     if not (root / "val").is_dir():
-        raise InputError(f"imagenet in {root} lacks the folder val.")
+        raise InputError(f"imagenet in {root} lacks the folder val")
     if any(path.is_dir() for path in (root / "val").iterdir()):
         return _by_folder(root / "val", classes)
     files = _images(root / "val")
     truth = _truth_of_imagenet(root, files)
     unknown = sorted({name for name in truth if name not in classes})
     if unknown:
-        raise InputError(f"imagenet: labels of {root / 'val'} name {unknown[0]}, which has no folder in train.")
+        raise InputError(f"imagenet: labels of {root / 'val'} name {unknown[0]}, which has no folder in train")
     return _Listed(files, truth)
 
 
@@ -145,7 +145,7 @@ def _truth_of_imagenet(root: Path, files: Sequence[Path]) -> list[str]:
                 by_name = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(held)}
             missing = [file.name for file in files if file.stem not in by_name]
             if missing:
-                raise InputError(f"{path} has no line for {missing[0]}.")
+                raise InputError(f"{path} has no line for {missing[0]}")
             return [by_name[file.stem] for file in files]
     for place in (root, root / "ILSVRC2012_devkit_t12" / "data", root / "devkit" / "data"):
         synsets = place / "imagenet_2012_validation_synset_labels.txt"
@@ -159,13 +159,13 @@ def _truth_of_imagenet(root: Path, files: Sequence[Path]) -> list[str]:
     raise InputError(
         f"imagenet: {root / 'val'} is flat, so its labels are needed: LOC_val_solution.csv, "
         "imagenet_2012_validation_synset_labels.txt, or ILSVRC2012_validation_ground_truth.txt with meta.mat of the "
-        f"devkit, in {root}. Or make one folder a class in val."
+        f"devkit, in {root}. Or make one folder a class in val"
     )
 
 
 def _in_order(path: Path, labels: list[str], files: Sequence[Path]) -> list[str]:
     if len(labels) != len(files):
-        raise InputError(f"{path} has {len(labels)} labels for {len(files)} photos.")
+        raise InputError(f"{path} has {len(labels)} labels for {len(files)} photos")
     return labels
 
 
@@ -186,7 +186,7 @@ def _clothing1m(data: Path) -> _PhotoSet:
         known = [(key, labels.get(f"{kind}_label_kv.txt:{key}")) for key in listed]
         lost = [key for key, label in known if label is None]
         if lost:
-            raise InputError(f"clothing1m: {keys} lists {lost[0]}, of which {kind}_label_kv.txt says nothing.")
+            raise InputError(f"clothing1m: {keys} lists {lost[0]}, of which {kind}_label_kv.txt says nothing")
         parts[split] = _Listed([root / key for key, _ in known], [label for _, label in known if label is not None])
     return _PhotoSet(root, parts, range(_CLOTHING), "crop")
 
@@ -212,7 +212,7 @@ def _webvision_part(root: Path, listing: str, folders: Sequence[str], *, mini: b
     rows = _words(_file("webvision", root, listing, Path(listing).name))
     place = next((root / folder for folder in folders if (root / folder).is_dir()), None)
     if place is None:
-        raise InputError(f"webvision in {root} lacks the folder {' or '.join(folders)}.")
+        raise InputError(f"webvision in {root} lacks the folder {' or '.join(folders)}")
     kept = [(place / name, int(label)) for name, label in rows if not mini or int(label) < _MINI]
     return _Listed([file for file, _ in kept], [label for _, label in kept])
 
@@ -233,7 +233,7 @@ def _food_part(root: Path, listing: Path, classes: Sequence[str]) -> _Listed:
     labels = [key.split("/")[0] for key in keys]
     unknown = sorted(set(labels) - set(classes))
     if unknown:
-        raise InputError(f"{listing} names the class {unknown[0]}, which is not in meta/classes.txt of food101n.")
+        raise InputError(f"{listing} names the class {unknown[0]}, which is not in meta/classes.txt of food101n")
     files = [root / "images" / (key if is_image_name(key) else f"{key}.jpg") for key in keys]
     return _Listed(files, labels)
 

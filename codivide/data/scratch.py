@@ -52,5 +52,5 @@ def no_space(size: int, how: Encoding, error: OSError) -> InputError:
     return InputError(
         f"the decoded images, or features, take {size / 2**30:.1f} GiB, more than the cache limit of "
         f"{how.cache_limit / 2**30:.1f} GiB, and {how.cache} cannot hold them ({error.strerror or error}): set "
-        "CODIVIDE_CACHE to a folder with room, raise the cache limit or choose a smaller image size."
+        "CODIVIDE_CACHE to a folder with room, raise the cache limit or choose a smaller image size"
     )

@@ -74,7 +74,7 @@ class Wanted:
             InputError: a number of channels that cannot be made of other images.
         """
         if self.shape[0] not in (1, 3):
-            raise InputError(f"the model takes {self.shape[0]} channels; only 1 or 3 can be made from other images.")
+            raise InputError(f"the model takes {self.shape[0]} channels; only 1 or 3 can be made from other images")
         return self.shape[0], self.shape[1], self.shape[2]
 
 

@@ -246,7 +246,7 @@ def load_raw(
     if kind is None or kind.labelled is None:
         raise _no_source(Path(str(source)))
     if kind.brings_labels and y is not None:
-        raise InputError("this source brings its own labels: y must be None (give true labels as truth).")
+        raise InputError("this source brings its own labels: y must be None (give true labels as truth)")
     try:
         loaded = kind.labelled(source, Reading(options, classes, truth, y, ids))
     except OneClassError as error:
@@ -287,7 +287,7 @@ def read_inputs(
     path = as_path(source)
     name = "X" if path is None else written(str(path))
     if isinstance(source, pd.DataFrame) and not len(source):
-        raise InputError(f"{name} has 0 sample(s): the table has no rows.")
+        raise InputError(f"{name} has 0 sample(s): the table has no rows")
     model = wanted = Wanted(tuple(shape), dtype, options, columns=columns, name=name)
     made = isinstance(encoder, Own) and encoder.is_made
     if made:
@@ -342,18 +342,16 @@ def _inputs(source: Any, wanted: Wanted) -> Inputs:
     """What the first kind that can give what is wanted reads."""
     several = isinstance(source, list | tuple) and len(source) > 1
     if several and all(isinstance(one, Path) and is_table(one) for one in source):
-        raise InputError(f"{len(source)} tables were given: give one at a time.")
+        raise InputError(f"{len(source)} tables were given: give one at a time")
     for kind in SOURCES:
         able = (kind.texts or not wanted.texts) and (kind.tables or not wanted.table)
         if kind.inputs is not None and able and kind.recognised(source):
             return kind.inputs(source, wanted)
     _check_there(source)
     if wanted.table:
-        raise InputError(
-            f"the model takes tables: give a file such as .csv or .parquet, or a data frame, not {source}."
-        )
+        raise InputError(f"the model takes tables: give a file such as .csv or .parquet, or a data frame, not {source}")
     if as_path(source) is not None:
-        raise InputError(f"the model takes texts: give a .csv or .parquet file with a column text, not {source}.")
+        raise InputError(f"the model takes texts: give a .csv or .parquet file with a column text, not {source}")
     if isinstance(source, list | tuple) and len(source) == 0:
         raise InputError(NO_TEXTS)
     raise InputError(TAKES_TEXTS)
@@ -363,7 +361,7 @@ def _check_there(source: Any) -> None:
     """InputError where a path leads nowhere."""
     path = as_path(source)
     if path is not None and not os.path.exists(path):
-        raise InputError(f"there is no file or folder {str(path)[:200]!r}.")
+        raise InputError(f"there is no file or folder {str(path)[:200]!r}")
 
 
 def _check_columns(kind: Source | None, options: ReadOptions) -> None:
@@ -373,19 +371,19 @@ def _check_columns(kind: Source | None, options: ReadOptions) -> None:
         value = getattr(options, name)
         if value != getattr(DEFAULT, name) and name not in able:
             given = value if isinstance(value, str) else ",".join(value)
-            raise InputError(f"{option(name, given)}: columns can be named for a table only, such as .csv or .parquet.")
+            raise InputError(f"{option(name, given)}: columns can be named for a table only, such as .csv or .parquet")
     if options.group is not None and "group" not in able:
         named = either(f"--group {options.group}", f"groups={options.group!r}")
         raise InputError(
             f"{named}: a column of groups can be named for a table only, such as .csv or .parquet; "
-            "elsewhere pass groups [N] to the estimator's fit."
+            "elsewhere pass groups [N] to the estimator's fit"
         )
     if (options.annotators or options.answers is not None) and "annotators" not in able:
-        raise InputError("annotators can be named for a .csv or .parquet table; elsewhere pass labels [N, annotators].")
+        raise InputError("annotators can be named for a .csv or .parquet table; elsewhere pass labels [N, annotators]")
     if options.weight is not None and "weight" not in able:
         raise InputError(
             f"--weight {options.weight}: a column of weights can be named for a .csv or .parquet table only; elsewhere "
-            "pass sample_weight to fit."
+            "pass sample_weight to fit"
         )
 
 
@@ -399,6 +397,6 @@ def _no_source(path: Path) -> InputError:
     if there.exists():
         return InputError(
             f"{path} is no data set: use a folder, a table ({', '.join(FORMATS)}; also {', '.join(COMPRESSIONS)}), "
-            "or an .npz file of x and y."
+            "or an .npz file of x and y"
         )
     return no_data(str(path), named.names())

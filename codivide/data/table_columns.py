@@ -94,7 +94,7 @@ def arranged(
         few = f"{wrong[0]!r}" + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
         gone = not {name.casefold() for name in wrong} & {str(name).casefold() for name in table.columns}
         check = f"{few} {'is' if len(wrong) == 1 else 'are'} not there" if gone else f"check {few}"
-        raise InputError(f"{where} needs one column for each {each}; {check} (columns: {listed(table)}).")
+        raise InputError(f"{where} needs one column for each {each}; {check} (columns: {listed(table)})")
     return table.iloc[:, [place for place in at if place is not None]]
 
 
@@ -125,7 +125,7 @@ def with_label(table: pd.DataFrame, where: object, options: ReadOptions) -> pd.D
         if "label" not in options.drop:
             raise InputError(
                 f"{where} has columns {found!r} and 'label', by which codivide calls the labels: rename 'label', or "
-                f"leave it out, {option('drop', ['label'])}."
+                f"leave it out, {option('drop', ['label'])}"
             )
         table = table.drop(columns="label")
     renamed = table.rename(columns={found: "label"})
@@ -144,7 +144,7 @@ def missing_column(
     flags = [task_flags(table.iloc[:, names.index(column)]) if parameter == "label" else "" for column in meant]
     told = [f"{column!r} ({more})" if more else repr(column) for column, more in zip(meant, flags, strict=True)]
     hint = " Rename it" if parameter is None else f" {option(parameter)} names it"
-    hint += f"; perhaps {' or '.join(told)}." if told else "."
+    hint += f"; perhaps {' or '.join(told)}" if told else ""
     return InputError(f"{where} has no column {name!r} (columns: {listed(table)}).{hint}")
 
 

@@ -62,6 +62,8 @@ def read_file(path: Path, as_text: Callable[[list[str]], set[str]], *, several: 
     try:
         content = COMPRESSIONS[compression](path) if compression else path.read_bytes()
         table = FORMATS[suffix](content, asked)
+    except FileNotFoundError:
+        raise InputError(f"there is no file {str(path)!r}") from None
     except (
         ValueError,
         OSError,
@@ -199,9 +201,7 @@ def _json_lines(content: bytes, asked: Asked) -> pd.DataFrame:
 def _framed(found: Any, asked: Asked) -> pd.DataFrame:
     rows = isinstance(found, list) and all(isinstance(row, dict) for row in found)
     if not rows and not isinstance(found, dict):
-        raise InputError(
-            f"{asked.path} must hold objects that name the columns, such as {{'text': ..., 'label': ...}}."
-        )
+        raise InputError(f"{asked.path} must hold objects that name the columns, such as {{'text': ..., 'label': ...}}")
     return _flat(pd.DataFrame(found), asked)
 
 

@@ -182,7 +182,7 @@ def table_inputs(path: Path | str, wanted: Wanted) -> Inputs:
     if "path" in table:
         return decoded(manifest_entries(table, path), wanted)
     if len(wanted.shape) > 1:
-        raise InputError(f"the model takes images: {path} needs a column 'path' of their files, or give the files.")
+        raise InputError(f"the model takes images: {path} needs a column 'path' of their files, or give the files")
     asked = replace(options, columns=tuple(wanted.columns or ()))  # whatever they are called, they were learned from
     arranged_table = arranged(feature_columns(table, path, asked), wanted.columns, str(path))
     return from_memory(arranged_table, wanted)._replace(names=feature_ids(table))
@@ -270,7 +270,7 @@ def split_weights(table: pd.DataFrame, path: Path, options: ReadOptions) -> tupl
     if options.weight is None:
         return table, None
     if options.weight not in table:
-        raise InputError(f"{path} has no column {options.weight!r} of weights (columns: {listed(table)}).")
+        raise InputError(f"{path} has no column {options.weight!r} of weights (columns: {listed(table)})")
     return table.drop(columns=[options.weight]), table[options.weight]
 
 
@@ -297,8 +297,7 @@ def split_answers(
     if "annotator" in table and not options.annotators:
         lacks = "'label'" if "label" not in table else "one of id, path and text, which names the sample"
         raise InputError(
-            f"{path} has a column 'annotator', but not {lacks} (columns: {listed(table)}): rename the one "
-            "that is meant."
+            f"{path} has a column 'annotator', but not {lacks} (columns: {listed(table)}): rename the one that is meant"
         )
     columns = annotators.label_columns(table, path, options.annotators)
     if not columns:

@@ -88,7 +88,7 @@ def with_names(table: pd.DataFrame, path: Path | str, options: ReadOptions) -> p
         if name in table:
             table[name] = table[name].map(unguard, na_action="ignore")
     if len(table) == 0:
-        raise InputError(f"{path} has no rows.")
+        raise InputError(f"{path} has no rows")
     return table
 
 
@@ -155,9 +155,9 @@ def split_column(table: pd.DataFrame, path: Path) -> list[str]:
     names = [str(value or "train").strip().casefold() for value in table["split"].tolist()]
     for row, name in enumerate(names):
         if name not in ("train", *HELD_OUT):
-            raise InputError(f"{path}: row {row} (line {row + 2}) has split {name!r}; use train, test or val.")
+            raise InputError(f"{path}: row {row} (line {row + 2}) has split {name!r}; use train, test or val")
     if "train" not in names:
-        raise InputError(f"{path} has no row of split 'train'.")
+        raise InputError(f"{path} has no row of split 'train'")
     held_out = [name for name in HELD_OUT if name in names]
     warn_about_unused(path, held_out[1:])
     return ["test" if name in held_out[:1] else "unused" if name != "train" else name for name in names]
@@ -174,17 +174,17 @@ def manifest_entries(table: pd.DataFrame, path: Path) -> list[Entry]:
     for row, value in enumerate(table["path"].tolist()):
         value = os.fspath(value) if isinstance(value, Path) else value
         if not isinstance(value, str) or not value.strip():
-            raise InputError(f"{path}: row {row} (line {row + 2}) has no path.")
+            raise InputError(f"{path}: row {row} (line {row + 2}) has no path")
         name = value.replace("\\", "/") if os.sep == "\\" else value
         place = on_disk(path.parent, name)
         if (first := seen.setdefault(place, row)) != row:  # "a.png" and "./a.png" are one file
             also = "" if entries[first].id == name else f" (as {entries[first].id!r})"
-            raise InputError(f"{path}: {name!r} comes twice, in rows {first}{also} and {row}; a sample needs one row.")
+            raise InputError(f"{path}: {name!r} comes twice, in rows {first}{also} and {row}; a sample needs one row")
         entries.append(Entry(name, place))
     if not any(os.path.lexists(entry.path) for entry in entries):
         raise InputError(
             f"{path}: none of its {len(entries):,} files is there; the first is looked for as "
-            f"{entries[0].path.absolute()}, since paths are relative to {path.parent.absolute()}."
+            f"{entries[0].path.absolute()}, since paths are relative to {path.parent.absolute()}"
         )
     return entries
 
@@ -207,9 +207,9 @@ def take_groups(
         return table, None
     if name in TEXT_COLUMNS:
         named = either(f"--group {name}", f"groups={name!r}")
-        raise InputError(f"{named}: this column has a meaning of its own; name one that says what belongs together.")
+        raise InputError(f"{named}: this column has a meaning of its own; name one that says what belongs together")
     if name not in table:
-        raise InputError(f"{path} has no column {name!r} of groups (columns: {listed(table)}).")
+        raise InputError(f"{path} has no column {name!r} of groups (columns: {listed(table)})")
     return table.drop(columns=name), numbered(table[name])
 
 
@@ -247,6 +247,6 @@ def feature_columns(table: pd.DataFrame, path: Path, options: ReadOptions = DEFA
             raise InputError(f"{path} has no column to learn from: {found[0]}. Put the labels beside the features")
         raise InputError(
             f"{path} has neither a column 'path' or 'text' nor other columns to learn from (columns: {listed(table)}; "
-            f"{option('text')} names the column of texts)."
+            f"{option('text')} names the column of texts)"
         )
     return table[names]

@@ -75,10 +75,10 @@ def options_for(options: ReadOptions) -> ReadOptions:
 def all_alike(error: OneClassError, task: str) -> InputError:
     """What is wrong where all targets are alike, in the words of the task."""
     if not error.classes:
-        return InputError(f"{error.what} holds no target at all; an empty cell is a row that has none.")
+        return InputError(f"{error.what} holds no target at all; an empty cell is a row that has none")
     said = "all targets are" if task == REGRESSION else "all rows have the labels"
     return InputError(
-        f"{error.what}: {said} {error.classes[0]!s}, which is no more than one sample: there is nothing to learn."
+        f"{error.what}: {said} {error.classes[0]!s}, which is no more than one sample: there is nothing to learn"
     )
 
 

@@ -58,7 +58,7 @@ def as_texts(source: Any) -> list[str]:
         if _is_missing(value):
             value = ""
         if not isinstance(value, str):
-            raise InputError(f"X holds texts, but row {row} is {value!r} ({type(value).__name__}); write it as text.")
+            raise InputError(f"X holds texts, but row {row} is {value!r} ({type(value).__name__}); write it as text")
         found.append(value.encode("utf-8", "replace").decode("utf-8"))
     return found
 

@@ -69,9 +69,9 @@ class Tfidf:
         if not any(terms for terms, _ in parts):
             raise InputError(
                 "none of the texts holds a word of at least two letters or digits: there is nothing to learn from; "
-                "encoder tfidf:char reads single characters, too."
+                "encoder tfidf:char reads single characters, too"
                 if any(text.strip() for text in texts)
-                else "all texts are empty: there is nothing to learn from."
+                else "all texts are empty: there is nothing to learn from"
             )
         return cls(name, parts)
 

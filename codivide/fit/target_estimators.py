@@ -125,7 +125,7 @@ class _Noisy(BaseEstimator):
                 raise InputError("with model=..., X and y must be in memory: read the table first (pandas.read_csv)")
             self._check_model()
             if options.task == REGRESSION and y is None:
-                raise InputError("codivide requires y to be passed, but the target y is None: pass one number a row.")
+                raise InputError("codivide requires y to be passed, but the target y is None: pass one number a row")
         if self.model is None and (y is not None or not in_memory or _brings_labels(X)):
             return load_targets(X, y, options), None
         warn_of_order(X, y=y)
