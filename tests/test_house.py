@@ -5,6 +5,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ MODULES = {path.relative_to(ROOT).as_posix(): path for path in sorted(PACKAGE.rg
 LONGEST_FUNCTION, LONGEST_FILE = 60, 600
 TEXTS = (".md", ".py", ".ipynb")
 TESTED_EXTRAS = ("browser", "test")
+WHEELS = {"skclean": "scikit-clean"}  # where a module is not called as its wheel
 
 
 def tree(path: Path) -> ast.Module:
@@ -142,6 +144,18 @@ def test_no_period_ends_an_error():
                 said = [ast.unparse(end).rstrip("\"'") for end in closing(node.args[0])]
                 found += [f"{module}:{node.lineno}" for text in said if re.search(r"(?<!\.\.)\.$", text)]
     assert found == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_what_a_benchmark_imports_is_there_or_its_header_says_how_to_get_it(path):
+    """One command repeats each number: none ends after minutes for want of a package that nothing names."""
+    parsed = tree(path)
+    named = {alias.name for node in ast.walk(parsed) if isinstance(node, ast.Import) for alias in node.names}
+    named |= {node.module for node in ast.walk(parsed) if isinstance(node, ast.ImportFrom) and node.module}
+    header = ast.get_docstring(parsed) or ""
+    for name in {module.partition(".")[0] for module in named}:
+        beside = (path.parent / f"{name}.py").exists()
+        assert beside or find_spec(name) or re.search(rf"pip install[^`]* {WHEELS.get(name, name)}\b", header), name
 
 
 def test_the_lowest_versions_are_those_that_are_tested():
