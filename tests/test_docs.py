@@ -23,6 +23,7 @@ from typer.main import get_command
 
 import codivide
 from codivide import METHODS, audit
+from codivide.bench import store
 from codivide.cli import app as command_line
 from codivide.cli.flags import spread
 from codivide.cli.method_flags import described
@@ -304,6 +305,30 @@ def test_every_result_is_linked_from_the_page_of_numbers():
     there = {path.relative_to(ROOT / "results").as_posix() for path in (ROOT / "results").rglob("*") if path.is_file()}
     assert there - {"waiting.json"} <= linked  # what has not run is no number
     assert linked <= there
+
+
+def commits(held):
+    """Every commit that a result names, however deep; a ``+`` says that something was not committed yet."""
+    if isinstance(held, dict) and isinstance(held.get("commit"), str):
+        yield held["commit"].rstrip("+")
+    for inner in held.values() if isinstance(held, dict) else held if isinstance(held, list) else ():
+        yield from commits(inner)
+
+
+@pytest.mark.process
+def test_every_result_names_a_commit_of_the_history():
+    """Else nobody can look at the code that made a number: a commit that was rebased afterwards is gone."""
+    asked = ["git", "-C", str(ROOT), "rev-parse", "--is-shallow-repository"]
+    if not (ROOT / ".git").exists() or subprocess.run(asked, capture_output=True, text=True).stdout.strip() != "false":
+        pytest.skip("no history here")
+    history = subprocess.run(["git", "-C", str(ROOT), "rev-list", "HEAD"], capture_output=True, text=True).stdout
+    named = {}
+    for path in sorted((ROOT / "results").rglob("*.json")):
+        named |= dict.fromkeys(commits(json.loads(path.read_text(encoding="utf-8"))), path)
+    for path in sorted((ROOT / "results").rglob(store.GATHERED)):
+        named |= dict.fromkeys(commits([json.loads(text) for text in pd.read_parquet(path)["record"]]), path)
+    assert len(named) > 50
+    assert {name: str(path) for name, path in named.items() if f"\n{name}" not in f"\n{history}"} == {}
 
 
 # --- notebooks
