@@ -464,6 +464,12 @@ ELSEWHERE: list[tuple[str, str, str, tuple[str, ...]]] = [
     ("large data on two cores", "performance.md#large-data", "python benchmarks/large.py rows", ("large.json",)),
     ("faults, really made", "reliability.md", "make test-faults", ("faults.json",)),
     (
+        "another number of threads",
+        "reliability.md#the-same-numbers-again",
+        "python benchmarks/threads.py",
+        ("threads.json",),
+    ),
+    (
         "the same bits after a move of code",
         "contributing.md",
         "python benchmarks/golden.py --check",
