@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 
 from codivide.core import threads
 from codivide.core.types import Floats, Labels
@@ -28,12 +28,14 @@ class Latent(NamedTuple):
         prior: ``[N, C]``, P(true label | sample): the classifier with the noise taken out.
         joint: ``[C, C]`` expected counts (true class, given label); sums to N.
         transition: ``[C, C]``, P(given | true), rows sum to 1.
+        seen: ``[N]``, P(given label | sample).
     """
 
     clean_prob: Floats
     prior: Floats
     joint: Floats
     transition: Floats
+    seen: Floats
 
 
 def latent_noise(probs: Floats, given: Labels, *, weight: Floats | None = None) -> Latent:
@@ -79,6 +81,36 @@ def latent_noise(probs: Floats, given: Labels, *, weight: Floats | None = None) 
         ]
     best = min(found, key=lambda answer: float(answer.fun))
     return objective.answer(best.x)
+
+
+def goes_by_class(latent: Latent, given: Labels, *, weight: Floats | None = None) -> bool:
+    """Whether the labels tell more of the noise than how much of it there is: which classes are taken for which.
+
+    The matrix ``T`` is compared with one rate, of which all wrong labels have the same share, by Akaike's criterion
+    (IEEE Transactions on Automatic Control 1974): it must raise the log-likelihood of the labels by more than the
+    ``C (C - 1) - 1`` numbers that it has more. Of few samples a matrix says little but what chance has put in it.
+
+    Args:
+        latent: of these labels.
+        given: labels ``[N]`` in ``0 .. C - 1``.
+        weight: of every sample ``[N]``; None: 1.
+
+    Example:
+        >>> probs = np.full((200, 2), [0.7, 0.3])  # 30 % of one class, and none of the other
+        >>> probs[100:] = [0.02, 0.98]
+        >>> given = np.r_[np.zeros(70), np.ones(130)].astype(int)
+        >>> goes_by_class(latent_noise(probs, given), given)
+        True
+    """
+    own, others = latent.prior[np.arange(len(given)), given], latent.prior.shape[1] - 1
+    weight = np.ones(len(given)) if weight is None else np.asarray(weight) * (len(given) / np.sum(weight))
+
+    def cost(rate: float) -> float:
+        return -float(weight @ np.log(np.maximum((1 - rate) * own + rate / others * (1 - own), LEAST**2)))
+
+    least = float(minimize_scalar(cost, bounds=(0.0, others / (others + 1)), method="bounded").fun)
+    gain = least + float(weight @ np.log(np.maximum(latent.seen, LEAST**2)))
+    return bool(gain > others * (others + 1) - 1)
 
 
 class _Objective:
@@ -168,7 +200,7 @@ class _Objective:
         """What the parameters say of every sample."""
         scale, free, bias, log_t = self.split(parameters)
         true_probs = self.true_probs(scale, free, bias)
-        posterior, _ = self.posteriors(true_probs, log_t)
+        posterior, evidence = self.posteriors(true_probs, log_t)
         own = posterior[np.repeat(self.labels, self.sizes), np.arange(len(self.order))]
         joint = self.by_label(posterior * self.weight)
         back = np.empty_like(self.order)
@@ -178,6 +210,7 @@ class _Objective:
             prior=true_probs.T[back],
             joint=joint,
             transition=np.exp(log_t),
+            seen=np.exp(evidence)[back],
         )
 
 

@@ -6,17 +6,19 @@ its label):
 1. Fit the heads plainly. The penalty of the linear head and the length of the MLP's training are those with the
    smallest held-out log-loss on the given labels.
 2. Pool them: ``p = sum_h w_h p_h`` with the weights of the greatest held-out likelihood (stacking).
-3. Estimate the transition matrix T from the confident joint of ``p`` and the given labels.
+3. Estimate the transition matrix T: that of the greatest likelihood of ``p`` and the given labels where these tell
+   which classes are taken for which, else that of their confident joint (``channel.likeliest``).
    Trees take part; they are fitted again to the labels that are kept (``judge.kept``) when p(clean) is known.
-4. Fit the heads again through ``(1 - s) I + s T``, s = 1/2 or 1, and pool them: they learn the true class, and
-   ``T^T p`` is what they say of the given one. The held-out likelihood of the GIVEN labels tells which s is better, and
-   whether the corrected pool beats the plain one, by more than three standard errors; else the plain one stays. No true
-   label is needed. Of trees, the matrix is taken out of what they say (``trees.unmix``).
+4. Fit the heads again through ``(1 - s) I + s T``, s = 1 or, with the joint, 1/2, and pool them: they learn the true
+   class, and ``T^T p`` is what they say of the given one. The held-out likelihood of the GIVEN labels tells which s is
+   better, and whether the corrected pool beats the plain one, by more than three standard errors; else the plain one
+   stays. No true label is needed. Of trees, the matrix is taken out of what they say (``trees.unmix``).
 5. Divide: see ``judge``. Of several annotators the given label is their consensus, and what they said counts here
    too: P(true = c | x, answers) is proportional to P(c | x) P(answers | c), as Bayes has it.
 6. Where a fifth or more of the labels is wrong by the confident joint (``AGAIN``), do steps 1, 2 and 5 once more with
    heads to which each label counts as its p(clean): what has misled them is mostly gone. That p(clean) was made by
-   models some of which saw label i, so that in this round it has a little say in its own judgement.
+   models some of which saw label i, so that in this round it has a little say in its own judgement. A corrected pool
+   that makes the given labels likelier keeps half of the say (``_second``).
 7. Let the most similar samples vote, as one more head of the pool that was kept: see ``vote``.
 
 Sources: forward correction, Patrini et al. (CVPR 2017); confident joint, Northcutt et al. (JAIR 2021), section 3;
@@ -26,7 +28,7 @@ stacking, Wolpert (Neural Networks 1992). The combination is ours.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -38,7 +40,7 @@ from codivide.core import threads
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.types import Labels
 from codivide.core.words import counted
-from codivide.methods.features import judge, large, linear, neighbours, trees, vote
+from codivide.methods.features import channel, judge, large, linear, neighbours, trees, vote
 from codivide.methods.features.model import FeatureModel, Member
 from codivide.methods.features.options import ASIDE, Features
 from codivide.methods.features.pacing import Clock, Record, Rounds
@@ -50,7 +52,7 @@ from codivide.noise.clean_prob import moved
 from codivide.noise.evidence import Evidence
 from codivide.noise.learning_curves import prediction_type
 
-STRENGTHS = (0.5, 1.0)  # of the correction
+STRENGTHS = (0.5, 1.0)  # of the correction by the confident joint
 AGAIN = 0.2  # share of wrong labels by the confident joint from which on there is a second round
 ADJUSTMENTS = (0.0, 0.5, 1.0)  # powers of the classes' frequencies by which probabilities are divided
 
@@ -173,10 +175,9 @@ def _learn(table: Table, labelled: Tensor, problem: Problem, rounds: Rounds) -> 
     rest = torch.ones(len(table.given), dtype=torch.bool).index_fill_(0, labelled, value=False).nonzero().flatten()
     judged_later = bool((table.given[rest] >= 0).any())
     if learnable and not judged_later and _misled(table, problem, divided):
-        problem = problem.trusting(divided.clean_prob)
-        pool = _plain(problem, rounds, again=True)
-        heads = [*fitted.report["heads"], *_told("again", pool)]
-        fitted = replace(fitted, pool=pool, report=fitted.report | {"heads": heads, "again": True})
+        trusting = problem.trusting(divided.clean_prob)
+        fitted = _second(problem, trusting, fitted, rounds)
+        problem, pool = trusting, fitted.pool
         divided = _division(problem, pool, learnable=True, shown=False)
     cross, frequency, power, clean_prob, judged = divided
     if table.answers is not None:
@@ -298,13 +299,52 @@ def _labelled(table: Table) -> Tensor:
 def _fit(problem: Problem, rounds: Rounds) -> _Fitted:
     """Fit the heads plainly and, where that is wanted, corrected; keep the better pool."""
     plain = _plain(problem, rounds)
-    matrix = transition.normalise(problem.joint(plain.cross()))
-    correct = problem.options.correct and problem.clock.allows("correction")
-    pools = [plain, _corrected(problem, plain, matrix, rounds)] if correct else [plain]
+    matrix, strengths = transition.normalise(problem.joint(plain.cross())), list(STRENGTHS)
+    pools, by_class = [plain], False
+    if problem.options.correct and problem.clock.allows("correction"):
+        found = channel.likeliest(problem, plain.cross())
+        if found is not None and found.by_class:
+            matrix, strengths, by_class = found.matrix, [1.0], True
+        pools.append(_corrected(problem, plain, matrix, strengths, rounds))
     report, remarks = _compare(pools, problem)
+    report["by_class"] = by_class
     if problem.scale.stretched:
         report["stretched"] = problem.scale.stretched
     return _Fitted(plain, pools[report["corrected"]], matrix, report, remarks)
+
+
+def _second(problem: Problem, trusting: Problem, fitted: _Fitted, rounds: Rounds) -> _Fitted:
+    """The same with the pool of the second round, in which a corrected pool of the first one has a say.
+
+    The first one has learned from all labels alike, so that p(clean) has misled it nowhere. The heads of both say what
+    the true class is, and the matrix that fits each best tells how likely the given labels are by it. Stacking by that
+    gives the second round a share, of which the mean with 1 is taken: two witnesses judge labels better than one.
+
+    Args:
+        problem: of the first round.
+        trusting: of the second, where labels count as their p(clean).
+        fitted: the first round.
+        rounds: of the records.
+    """
+    second, share = _plain(trusting, rounds, again=True), 1.0
+    pool, report = second, fitted.report
+    if report["corrected"]:
+        found = [channel.likeliest(problem, each.cross()) for each in (fitted.pool, second)]
+        seen = [each.seen for each in found if each is not None]
+        if len(seen) == 2:
+            share = (1 + float(stack(torch.stack(seen))[1])) / 2
+            pool = _joined(fitted.pool, second, share, problem.given)
+    heads = [*report["heads"], *_told("again", second)]
+    return replace(fitted, pool=pool, report=report | {"heads": heads, "again": True, "share_again": share})
+
+
+def _joined(first: Pool, second: Pool, share: float, given: Tensor) -> Pool:
+    """Both pools, as heads that say what the true class is; the second has so large a ``share``."""
+    heads = [
+        replace(head, channel=torch.eye(len(head.channel)), seen=head.cross.gather(1, given.unsqueeze(1)).squeeze(1))
+        for head in first.heads
+    ]
+    return Pool([*heads, *second.heads], torch.cat([first.weights * (1 - share), second.weights * share]))
 
 
 def _voted(problem: Problem, fitted: _Fitted, clean_prob: Tensor) -> tuple[Pool, Record]:
@@ -321,7 +361,8 @@ def _voted(problem: Problem, fitted: _Fitted, clean_prob: Tensor) -> tuple[Pool,
 def _members(problem: Problem, pool: Pool, kept: Labels) -> list[Member]:
     """The heads that count, for the model."""
     weighed = zip(pool.heads, pool.weights.tolist(), strict=True)
-    return [replace(problem.member(head, kept), weight=weight) for head, weight in weighed if weight >= KEPT]
+    fits: dict[str, trees.Trees] = {}  # trees of both rounds are the same
+    return [replace(problem.member(head, kept, fits), weight=weight) for head, weight in weighed if weight >= KEPT]
 
 
 def adjusted(probs: Tensor, frequency: Tensor, power: float) -> Tensor:
@@ -356,22 +397,22 @@ def _plain(problem: Problem, rounds: Rounds, *, again: bool = False) -> Pool:
     return Pool(heads, problem.stack(heads))
 
 
-def _corrected(problem: Problem, plain: Pool, matrix: Tensor, rounds: Rounds) -> Pool:
+def _corrected(problem: Problem, plain: Pool, matrix: Tensor, strengths: Sequence[float], rounds: Rounds) -> Pool:
     """The same heads, fitted through the transition matrix; its strength is chosen by the first of them."""
-    channels = {strength: torch.lerp(torch.eye(problem.classes), matrix, strength) for strength in STRENGTHS}
+    channels = {strength: torch.lerp(torch.eye(problem.classes), matrix, strength) for strength in strengths}
     heads: list[Head] = []
     for first in plain.heads:
         if first.name in (*trees.KINDS, OWN):
             head = min((problem.unmixed(first, each) for each in channels.values()), key=lambda item: item.loss)
         elif first.fitted is None:
-            found = (problem.mlp(first.name, channel) for channel in channels.values())
+            found = (problem.mlp(first.name, each) for each in channels.values())
             head = min(found, key=lambda item: item.loss)
         else:
             start = linear.Linear(first.fitted.weight[:, : problem.trials], first.fitted.bias[: problem.trials])
             least = first.detail["penalty"]
             tried = [(problem.trial(first.name, each, start, least), each) for each in channels.values()]
-            (_, penalty, near), channel = min(tried, key=lambda item: item[0][0])
-            head = problem.linear(first.name, channel, penalty, near)
+            (_, penalty, near), best = min(tried, key=lambda item: item[0][0])
+            head = problem.linear(first.name, best, penalty, near)
         channels = {strength: each for strength, each in channels.items() if each is head.channel}
         head.detail["strength"] = next(iter(channels))
         heads.append(head)

@@ -252,14 +252,22 @@ class Problem:
         seen = (cross * self.likelihood(channel)).sum(1)
         return Head(plain.name, channel, cross, seen, self.loss(seen), dict(plain.detail), plain.member)
 
-    def member(self, head: Head, kept: Labels) -> Member:
-        """The head for the model; trees are fitted to the labels that are kept, by their rows."""
+    def member(self, head: Head, kept: Labels, fits: dict[str, trees.Trees]) -> Member:
+        """The head for the model; trees are fitted to the labels that are kept, by their rows.
+
+        Args:
+            head: any of the pool.
+            kept: the rows.
+            fits: trees that have been fitted to these rows, by kind; others are added.
+        """
         if head.name not in trees.KINDS:
             return head.member
-        counts = None if self.counts is None else self.counts.numpy()[kept]
-        settings: Record = {"seed": self.seed, "classes": self.classes, "counts": counts}
-        fitted = trees.fit(head.name, trees.dense(self.raw[kept]), self.given.numpy()[kept], **settings)
-        return Member(head.name, 1.0, fitted.trees().sharpened(head.detail["power"]).tensors())
+        if head.name not in fits:
+            counts = None if self.counts is None else self.counts.numpy()[kept]
+            settings: Record = {"seed": self.seed, "classes": self.classes, "counts": counts}
+            fitted = trees.fit(head.name, trees.dense(self.raw[kept]), self.given.numpy()[kept], **settings)
+            fits[head.name] = fitted.trees()
+        return Member(head.name, 1.0, fits[head.name].sharpened(head.detail["power"]).tensors())
 
 
 def number_of(kind: str) -> int:
