@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from codivide import Features
 from codivide.methods.features import channel, learn
-from codivide.methods.features.pacing import Clock
+from codivide.methods.features.pacing import Clock, Rounds
 from codivide.methods.features.pool import Head, Pool
 from codivide.methods.features.problem import Problem
 from codivide.methods.features.table import Table
@@ -146,6 +148,27 @@ def test_the_first_round_has_a_say_in_the_second_where_it_makes_labels_likelier(
     alone = learn.learn(data, LINEAR, 0)
     right = [float((each.probs.argmax(1).numpy() == truth).mean()) for each in (alone, found)]
     assert right[1] > right[0]
+
+
+def test_the_likeliest_matrix_of_both_rounds_ranks_wrong_labels_of_one_way_noise_better(monkeypatch):
+    x, given, truth = near_classes(2000, 2.0, one_way(5, 0.4))
+    data = Table(x, torch.from_numpy(given), tuple(range(5)))
+    now = learn.learn(data, LINEAR, 0).clean_prob
+    second = learn._second
+    monkeypatch.setattr(learn, "_second", lambda *parts: replace(second(*parts), told=None))
+    before = learn.learn(data, LINEAR, 0).clean_prob
+    found = [roc_auc_score(given != truth, 1 - clean_prob) for clean_prob in (before, now)]
+    assert found[1] > found[0] + 0.005
+
+
+def test_the_heads_of_the_second_round_have_the_time_that_is_left():
+    x, given, _ = near_classes(200, 3.0, even(3, 0.3))
+    problem = problem_of(x, given, 3)
+    assert len(problem.kinds) > 1
+    now = time.monotonic()
+    problem.clock.began, problem.clock.deadline = now - 1000, now + 900
+    assert not problem.clock.allows("a step as long as all so far")
+    assert len(learn._plain(problem, Rounds(None), again=True).heads) == len(problem.kinds)
 
 
 def test_even_noise_leaves_the_second_round_alone():

@@ -24,11 +24,13 @@ class Channel(NamedTuple):
     Attributes:
         matrix: ``[C, C]`` float32, P(given | true); of a class whose labels cannot be judged the row of the identity.
         seen: ``[M]`` float64, how likely it makes the labels that it rests on; the same ones for all predictions.
+        joint: ``[C, C]`` float64, expected counts of (true, given) with that matrix.
         by_class: whether the labels tell which classes are taken for which.
     """
 
     matrix: Tensor
     seen: Tensor
+    joint: Tensor
     by_class: bool
 
 
@@ -47,6 +49,7 @@ def likeliest(problem: Problem, probs: Tensor) -> Channel | None:
     weight = None if problem.counts is None else problem.counts.numpy()[judged]
     own = probs.double().numpy()[np.ix_(judged, classes)] + TINY
     found = latent_noise(own / own.sum(1, keepdims=True), labels, weight=weight)
-    matrix = torch.eye(problem.classes)
+    matrix, joint = torch.eye(problem.classes), torch.zeros(problem.classes, problem.classes, dtype=torch.float64)
     matrix[np.ix_(classes, classes)] = torch.from_numpy(found.transition).float()
-    return Channel(matrix, torch.from_numpy(found.seen), goes_by_class(found, labels, weight=weight))
+    joint[np.ix_(classes, classes)] = torch.from_numpy(found.joint)
+    return Channel(matrix, torch.from_numpy(found.seen), joint, goes_by_class(found, labels, weight=weight))

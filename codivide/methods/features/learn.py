@@ -27,6 +27,7 @@ stacking, Wolpert (Neural Networks 1992). The combination is ours.
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -127,15 +128,28 @@ class Learned:
         )
 
 
+class _ByClass(NamedTuple):
+    """What the likeliest matrix counts of both rounds.
+
+    Attributes:
+        joint: counts of true class and given label ``[C, C]``.
+        share: how far it is believed, in [0, 1].
+    """
+
+    joint: Tensor
+    share: float
+
+
 @dataclass
 class _Fitted:
-    """The heads as the labels are, the pool that is kept, and what it was chosen by."""
+    """The heads as the labels are, the pool that is kept, what it was chosen by, and what both rounds tell."""
 
     plain: Pool
     pool: Pool
     matrix: Tensor
     report: Record
     remarks: dict[str, str]
+    told: _ByClass | None = None
 
 
 def learn(
@@ -178,7 +192,7 @@ def _learn(table: Table, labelled: Tensor, problem: Problem, rounds: Rounds) -> 
         trusting = problem.trusting(divided.clean_prob)
         fitted = _second(problem, trusting, fitted, rounds)
         problem, pool = trusting, fitted.pool
-        divided = _division(problem, pool, learnable=True, shown=False)
+        divided = _division(problem, pool, learnable=True, shown=False, told=fitted.told)
     cross, frequency, power, clean_prob, judged = divided
     if table.answers is not None:
         said, noise = table.answers[labelled], judged["noise_estimate"] if learnable else None
@@ -240,14 +254,16 @@ class _Division(NamedTuple):
     report: Record
 
 
-def _division(problem: Problem, pool: Pool, *, learnable: bool, shown: bool | None) -> _Division:
+def _division(
+    problem: Problem, pool: Pool, *, learnable: bool, shown: bool | None, told: _ByClass | None = None
+) -> _Division:
     """Judge the labels by what a pool says of them."""
     cross = pool.cross()
     learned = problem.frequencies()
     frequency = learned.masked_fill(~problem.enough, 1.0)  # what has too few labels to judge is made no likelier
     power = _adjustment(cross[problem.judged], problem.given[problem.judged], frequency, problem.of_judged())
     cross = adjusted(cross, frequency, power)
-    clean_prob, report = _divide(problem, pool, cross, learnable=learnable, shown=shown)
+    clean_prob, report = _divide(problem, pool, cross, told, learnable=learnable, shown=shown)
     return _Division(cross, frequency, power, clean_prob, report)
 
 
@@ -318,7 +334,8 @@ def _second(problem: Problem, trusting: Problem, fitted: _Fitted, rounds: Rounds
 
     The first one has learned from all labels alike, so that p(clean) has misled it nowhere. The heads of both say what
     the true class is, and the matrix that fits each best tells how likely the given labels are by it. Stacking by that
-    gives the second round a share, of which the mean with 1 is taken: two witnesses judge labels better than one.
+    gives the second round a share, of which the mean with 1 is taken: two witnesses judge labels better than one. The
+    more the first round tells, the more does the matrix of both tell how wrong labels are given, see ``_divide``.
 
     Args:
         problem: of the first round.
@@ -327,15 +344,18 @@ def _second(problem: Problem, trusting: Problem, fitted: _Fitted, rounds: Rounds
         rounds: of the records.
     """
     second, share = _plain(trusting, rounds, again=True), 1.0
-    pool, report = second, fitted.report
+    pool, report, told = second, fitted.report, None
     if report["corrected"]:
         found = [channel.likeliest(problem, each.cross()) for each in (fitted.pool, second)]
         seen = [each.seen for each in found if each is not None]
         if len(seen) == 2:
             share = (1 + float(stack(torch.stack(seen))[1])) / 2
             pool = _joined(fitted.pool, second, share, problem.given)
+            both = channel.likeliest(problem, pool.cross())
+            told = None if both is None else _ByClass(both.joint, 2 * (1 - share))
     heads = [*report["heads"], *_told("again", second)]
-    return replace(fitted, pool=pool, report=report | {"heads": heads, "again": True, "share_again": share})
+    report = report | {"heads": heads, "again": True, "share_again": share}
+    return replace(fitted, pool=pool, report=report, told=told)
 
 
 def _joined(first: Pool, second: Pool, share: float, given: Tensor) -> Pool:
@@ -376,10 +396,11 @@ def _plain(problem: Problem, rounds: Rounds, *, again: bool = False) -> Pool:
     if again:
         rounds.more(len(problem.kinds))
     identity = torch.eye(problem.classes)
+    since = time.monotonic() if again else None  # what the first round took says little of a later head of the second
     heads: list[Head] = []
     names = [f"{kind} again" if again else kind for kind in problem.kinds]
     for number, kind in enumerate(problem.kinds):
-        if heads and not problem.clock.allows(", ".join(names[number:])):
+        if heads and not problem.clock.allows(", ".join(names[number:]), since):
             break
         first = None
         tried = kind == "boosting" and heads and not again and problem.options.trees == "auto"
@@ -472,7 +493,7 @@ def _adjustment(cross: Tensor, given: Tensor, frequency: Tensor, weight: Tensor 
 
 
 def _divide(
-    problem: Problem, pool: Pool, cross: Tensor, *, learnable: bool, shown: bool | None
+    problem: Problem, pool: Pool, cross: Tensor, told: _ByClass | None, *, learnable: bool, shown: bool | None
 ) -> tuple[Tensor, Record]:
     """p(clean) ``[N]`` by the rule of the options, and what it estimates; labels that cannot be judged get the mean."""
     given, division, judged = problem.given, problem.options.division, problem.judged
@@ -494,7 +515,10 @@ def _divide(
     if shown is not None:
         level = judge.noise_level(seen[judged], given[judged], noise, plain=plain, shown=shown)
     size, shares = problem.shares
-    wrong = judge.wrong_labels(joint, torch.bincount(given, minlength=problem.classes) / len(given))
+    frequency = torch.bincount(given, minlength=problem.classes) / len(given)
+    wrong = judge.wrong_labels(joint, frequency)
+    if told is not None:
+        wrong = torch.lerp(wrong, judge.wrong_labels(told.joint, frequency), told.share)
     shares = neighbours.without_hubs(shares, problem.near[:, :size], given)
     held_out = judge.HeldOut(cross, shares, given, judged, wrong)
     bounded = plain and level < noise
