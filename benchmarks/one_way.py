@@ -2,16 +2,18 @@
 
 python benchmarks/one_way.py [--only tables photos clothes] [--rows 2000] [--seeds 0] [--out results/one_way.json]
 
-    before   how wrong labels are given is the mean of three guesses, whatever is counted
-    now      the more the confident joint sees that noise goes one way, the more it alone tells
+    guesses  the confident joint corrects the heads; how wrong labels are given is the mean of three guesses
+    joint    the same, but the more the confident joint sees that noise goes one way, the more it alone tells
+    now      where the labels tell a matrix, the likeliest one corrects the heads, the corrected pool has a say in the
+             second round, and so far the matrix tells how wrong labels are given
 
 Tables: those of ``tables.py`` with more than two classes, 600 rows, trees beside the heads; class-dependent noise takes
 each class for the next one, uniform and instance-dependent noise does not go one way. Photos (CIFAR-10) and clothes
 (Fashion-MNIST) as features of the packaged encoder; asymmetric noise takes photos for a similar class, as published,
-and clothes for the next one. CIFAR-10N are labels of people. Now and before take turns in coming first. True labels
-only score. The rule was made with clothes, photos, and tables of ``DEVELOPMENT`` in sight; ``HELD_BACK`` chose nothing.
-The file is written after every case; what it holds is not run again. Needs ``CODIVIDE_DATA``, cleanlab and the wheels
-of ``tables.py``.
+and clothes for the next one; "pair" takes photos for the next class. CIFAR-10N are labels of people. The ways take
+turns in coming first. True labels only score. The rules were made with clothes, photos, and tables of ``DEVELOPMENT``
+in sight; ``HELD_BACK`` chose nothing. The file is written after every case; what it holds is not run again. Needs
+``CODIVIDE_DATA``, cleanlab and the wheels of ``tables.py``.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import json
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -36,18 +39,19 @@ from codivide.core.provenance import environment
 from codivide.data import experiment
 from codivide.data.loaded import subset
 from codivide.data.sources import load
-from codivide.methods.features import judge
+from codivide.methods.features import channel, judge
 
 TABLES = {
     "held back": ("splice", "satimage", "penbased", "letter"),
     "development": ("penguins", "vowel", "segment", "vehicle", "texture", "led7digit", "marketing", "contraceptive"),
 }
-NOISES = ("class-dependent:0.4", "class-dependent:0.2", "uniform:0.2", "instance-dependent:0.4")
+NOISES = ("class-dependent:0.4", "class-dependent:0.2", "uniform:0.4", "uniform:0.2", "instance-dependent:0.4")
 PHOTOS = {
-    "photos": ("cifar10", ("asymmetric:0.4", "asymmetric:0.2", "symmetric:0.4")),
+    "photos": ("cifar10", ("asymmetric:0.4", "asymmetric:0.2", "pair:0.4", "symmetric:0.4")),
     "clothes": ("fashion_mnist", ("asymmetric:0.4", "asymmetric:0.2", "symmetric:0.4")),
     "photos, people": ("cifar10n:worse", ("none",)),
 }
+WAYS = ("guesses", "joint", "now")
 Row = dict[str, float]
 
 
@@ -69,15 +73,16 @@ def of_photos(case: Case, seed: int) -> Row:
     return scores(fitted.predict(case.test_x), 1 - fitted.clean_proba_, case, seconds)
 
 
-def both(run: Any, *, turned: bool) -> dict[str, Row]:
-    """``run`` as it is and as it was, in either order."""
+def ways(run: Any, first: int) -> dict[str, Row]:
+    """``run`` in each of the ``WAYS``, beginning with one of them."""
     rows = {}
-    for name in sorted(("before", "now"), reverse=turned):
-        if name == "now":
+    for name in (*WAYS[first:], *WAYS[:first]):
+        with ExitStack() as changed:
+            if name != "now":
+                changed.enter_context(mock.patch.object(channel, "likeliest", return_value=None))
+            if name == "guesses":
+                changed.enter_context(mock.patch.object(judge, "one_way", return_value=0.0))
             rows[name] = run()
-        else:
-            with mock.patch.object(judge, "one_way", return_value=0.0):
-                rows[name] = run()
     return rows
 
 
@@ -113,8 +118,8 @@ def summary(record: dict[str, Any]) -> None:
         told = []
         for key in ("auroc", "average_precision", "ap", "f1", "test_accuracy", "calibration_error"):
             if key in found[0]["now"]:
-                before, now = (np.mean([rows[name][key] for rows in found]) for name in ("before", "now"))
-                told.append(f"{key} {before:.3f} -> {now:.3f}")
+                means = (np.mean([rows[name][key] for rows in found]) for name in WAYS)
+                told.append(f"{key} {' -> '.join(f'{mean:.3f}' for mean in means)}")
         print(f"{group}, {noise} ({len(found)}):", ", ".join(told))
 
 
@@ -136,7 +141,7 @@ def main() -> None:
         for key, make in cases(asked.only, asked.rows, seed):
             if any(key.items() <= known.items() for known in record["cases"]):
                 continue
-            results = both(make(), turned=bool(len(record["cases"]) % 2))
+            results = ways(make(), len(record["cases"]) % len(WAYS))
             about = {"development": key["group"] != "tables, held back"}
             record["cases"].append(key | about | {"results": results, "environment": here})
             write_text(asked.out, json.dumps(record, indent=1) + "\n")
