@@ -636,3 +636,10 @@ def test_a_class_in_the_place_of_an_object_is_named(given, said):
     x, _, y = blobs(rows=40)
     with pytest.raises(InputError, match=f"(?i){said}"):
         NoisyLabelClassifier(**{"method": "auto" if "model" in given else "elr", **given}).fit(x, y)
+
+
+def test_an_encoder_of_images_and_a_model_are_not_both_taken() -> None:
+    images = np.random.default_rng(0).integers(0, 255, (40, 16, 16, 3), dtype=np.uint8)
+    model = NoisyLabelClassifier(model=LogisticRegression(), encoder="efficientnet-lite0")
+    with pytest.raises(InputError, match="encoder is not asked: pass features of the images as X"):
+        model.fit(images, np.arange(40) % 2)

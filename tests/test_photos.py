@@ -339,6 +339,14 @@ def test_best_does_not_wait_for_a_network_that_is_not_there(monkeypatch):
     assert "does not answer" in told[0]
 
 
+def test_best_of_grey_images_has_their_pixels_where_nothing_stronger_is_here(monkeypatch, packaged):
+    monkeypatch.setattr(encode, "strongest", lambda *_: "efficientnet-lite0")
+    x, y = photos(20)
+    grey = np.repeat(x[..., :1], 3, axis=-1)
+    names = [load(images, y, options=ReadOptions(encoder="best")).encoder.name for images in (x, grey)]
+    assert names == ["efficientnet-lite0", "efficientnet-lite0+pixels"]
+
+
 def test_texts_cannot_do_without():
     with pytest.raises(InputError, match="texts need an encoder"):
         load(["a", "b"] * 10, [0, 1] * 10, options=ReadOptions(encoder="none"))

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from codivide.data.looks import in_grey
+from codivide.data.rows import TensorRows
 from codivide.fit.estimate import features_seconds, of_photos
 from codivide.methods.features.learn import _plain, learn
 from codivide.methods.features.matrix import Scale
@@ -111,3 +113,17 @@ def test_every_head_that_a_budget_leaves_no_room_for_is_named(again: bool) -> No
     end = " again" if again else ""
     assert [head.name for head in pool.heads] == ["linear"]
     assert problem.clock.left_out == [f"mlp{end}, linear (pixels){end}, mlp (pixels){end}"]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1 / 255], ids=["to 255", "to 1"])
+@pytest.mark.parametrize(
+    ("coloured", "off", "expected"), [(0, 0, True), (0, 2, True), (2, 60, True), (3, 60, False), (200, 60, False)]
+)
+def test_images_are_grey_in_three_channels_too_and_few_may_have_colour(scale, coloured, off, expected) -> None:
+    images = np.random.default_rng(0).integers(0, 190, (200, 1, 16, 16)).repeat(3, axis=1)
+    images[:, 0, 0, 0] = images[:, 1, 0, 0] = images[:, 2, 0, 0] = 255
+    images[: coloured or 200, 0] = np.minimum(images[: coloured or 200, 0] + off, 255)
+    rows = TensorRows(torch.from_numpy(images * scale).to(torch.uint8 if scale == 1 else torch.float32))
+    assert in_grey(rows) is expected
+    assert in_grey(TensorRows(torch.zeros(4, 1, 16, 16)))
+    assert in_grey(TensorRows(torch.zeros(4, 3, 16, 16)))

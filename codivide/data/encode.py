@@ -37,7 +37,7 @@ from codivide.data.encoder import Encoder, EncoderKind, Takes
 from codivide.data.english import looks_english
 from codivide.data.levels import SCALE, LevelRows, as_levels, unknown_scale
 from codivide.data.loaded import Loaded
-from codivide.data.looks import measure
+from codivide.data.looks import in_grey, measure
 from codivide.data.options import ReadOptions
 from codivide.data.own import KIND, Own
 from codivide.data.pretrained import (
@@ -133,6 +133,8 @@ def of_images(loaded: Loaded, options: ReadOptions, foreseen: Callable[[float], 
     if len(loaded.x.shape) != 3:
         raise InputError(f"encoder {name!r} takes images, but a sample of {loaded.name} has the shape {loaded.x.shape}")
     loaded = _with_levels(loaded, name)
+    if options.encoder == BEST and name == OF_PHOTOS:  # nothing stronger is here: then what is best of these images
+        _, _, make = _asked(of_photos(loaded), "image", options)
     encoder = make(loaded.x)
     tested = 0 if loaded.test is None else len(loaded.test.y)
     both = None if foreseen is None else lambda seconds: foreseen(seconds * (1 + tested / len(loaded.y)))
@@ -178,8 +180,8 @@ def is_photo(loaded: Loaded) -> bool:
 
 
 def of_photos(loaded: Loaded) -> str:
-    """The packaged encoder for images: of grey ones it also gives the pixels."""
-    return f"{OF_PHOTOS}{BESIDE_PIXELS}" if loaded.x.shape[0] == 1 else OF_PHOTOS
+    """The packaged encoder for images: of grey ones, in whatever channels, it also gives the pixels."""
+    return f"{OF_PHOTOS}{BESIDE_PIXELS}" if in_grey(loaded.x) else OF_PHOTOS
 
 
 def save(encoder: Encoder | None) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:

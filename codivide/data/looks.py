@@ -17,6 +17,9 @@ _CHUNK = 256  # images at a time
 _GRID = 32  # points a side, at most, at which brightness and colour are looked at
 _LINES = 24  # rows and columns, at most, along which sharpness is measured
 _GREY = (77, 150, 29)  # of 256: red, green, blue in luminance (ITU-R BT.601)
+_NO_COLOUR = 0.01  # of the brightest value: JPEG leaves so much between the channels of a grey image
+_FEW = 0.01  # of the images may have colour among grey ones
+_TINY = 1e-12
 _FEWEST = 12  # pixels a side, below which sharpness means nothing
 
 
@@ -68,6 +71,24 @@ def measure(rows: Rows) -> Looks | None:
     if rows not in _known:
         _known[rows] = _measure(rows)
     return _known[rows]
+
+
+def in_grey(rows: Rows) -> bool:
+    """Whether images have no colour, in one channel or in three alike; at most one in a hundred may have some.
+
+    Args:
+        rows: ``[N, 1 or 3, H, W]``, uint8 or of any other scale whose brightest value is above 0.
+    """
+    if rows.shape[0] == 1:
+        return True
+    coloured = 0
+    for ids in torch.split(torch.arange(len(rows)), _CHUNK):
+        images = rows[ids].cpu().float()
+        apart = (images.amax(1) - images.amin(1)).mean((1, 2))
+        coloured += int((apart > _NO_COLOUR * images.amax((1, 2, 3)).clamp_min(_TINY)).sum())
+        if coloured > _FEW * len(rows):
+            return False
+    return True
 
 
 def _measure(rows: Rows) -> Looks | None:

@@ -44,6 +44,11 @@ def execute_own(job: Job, loaded: Loaded, model: Any, samples: Any, out: Path | 
     warn_about_labels(loaded, job.method.folds)
     if len(loaded.x.shape) != 1:
         raise InputError(f"with model=..., X must be a table or texts, not images of shape {loaded.x.shape}")
+    if loaded.encoder is not None and loaded.encoder.takes == "image":
+        raise InputError(
+            "with model=..., X must be a table or texts, and encoder is not asked: pass features of the images as X, "
+            "or leave model out"
+        )
     before = Before(asked=None if out is None else identity(job, loaded))
     folder = None if out is None else RunFolder(out, {}, resume=False)
     began = time.perf_counter()
