@@ -156,9 +156,9 @@ def test_the_command_that_clean_prints_trains_on_what_it_wrote(kind, tmp_path, m
 @pytest.mark.parametrize(
     ("kind", "proposed"),
     [
-        (one_label, "perhaps 'genre'."),
-        (several_labels, "perhaps 'tags' (--task multilabel --separator '|')."),
-        (numbers, "perhaps 'price' (--task regression)."),
+        (one_label, "perhaps 'genre'\n"),
+        (several_labels, "perhaps 'tags' (--task multilabel --separator '|')\n"),
+        (numbers, "perhaps 'price' (--task regression)\n"),
     ],
     ids=lambda given: getattr(given, "__name__", ""),
 )
