@@ -41,8 +41,9 @@ from sklearn.preprocessing import StandardScaler
 from codivide.bench import store
 from codivide.core.files import write_text
 from codivide.core.provenance import environment
+from codivide.methods.features import rule_like
 from codivide.methods.features.folds import deal
-from codivide.methods.features.learn import learn
+from codivide.methods.features.learn import Learned, learn
 from codivide.methods.features.options import Features
 from codivide.methods.features.table import Table
 from codivide.noise import consensus
@@ -107,6 +108,15 @@ def _table(votes: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(np.where(votes < 0, np.nan, votes))
 
 
+def learned(problem: Set, table: Table, options: Features, seed: int) -> Learned:
+    """What a run gives: p(clean) is not bounded where labels look like a rule of words."""
+    found = learn(table, options, seed)
+    seen = found.seen.numpy()
+    if problem.words is not None and rule_like.find(problem.words, problem.given, seen, words=True) is not None:
+        return found.unbounded(table.given, None)
+    return found
+
+
 def own(problem: Set, seed: int, fields: dict[str, Any]) -> dict[str, Any]:
     """Codivide's route for features."""
     given, classes = torch.from_numpy(problem.given), tuple(range(problem.classes))
@@ -114,13 +124,13 @@ def own(problem: Set, seed: int, fields: dict[str, Any]) -> dict[str, Any]:
     if problem.votes is not None:
         answers = torch.from_numpy(consensus.dawid_skene(Votes.of(problem.votes)).likelihood)
     table = Table(problem.x, given, classes, answers=answers)
-    found, seconds = timed(lambda: learn(table, Features(**fields), seed))
+    found, seconds = timed(lambda: learned(problem, table, Features(**fields), seed))
     clean_prob = found.clean_prob.numpy()
     predicted = found.model.predict(problem.x_test).argmax(1).numpy()
     return {
         "test_accuracy": float((predicted == problem.y_test).mean()),
         "seconds": seconds,
-        **detection(problem.given != problem.truth, 1 - clean_prob, clean_prob < 0.5),
+        **detection(problem.given != problem.truth, 1 - clean_prob, found.suggested.numpy() != problem.given),
         "calibration_error": calibration_error(reliability(clean_prob, problem.given == problem.truth)),
         "suggestion_accuracy": float((found.suggested.numpy() == problem.truth).mean()),
         "noise_estimate": found.report["noise_estimate"],

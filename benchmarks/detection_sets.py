@@ -36,7 +36,8 @@ Labels = np.ndarray[Any, np.dtype[np.int64]]
 class Set:
     """One problem: ``x [N, D]``, given and true labels ``[N]``, and a test part with true labels.
 
-    ``votes [N, annotators]`` (-1: not asked) where the given labels are the consensus of these.
+    ``votes [N, annotators]`` (-1: not asked) where the given labels are the consensus of these. ``words [N, W]`` counts
+    the words of texts.
     """
 
     x: Features
@@ -46,6 +47,7 @@ class Set:
     y_test: Labels
     classes: int
     votes: Labels | None = None
+    words: Features | None = None
 
 
 def _npz(*parts: str) -> dict[str, np.ndarray[Any, Any]]:
@@ -72,7 +74,7 @@ def _hausa() -> Set:
     encoder = Tfidf.fit("tfidf", texts[0])  # words and pairs of words, as in the reference scores
     x, x_test = (raw(encoder.encode(part)) for part in texts)
     given, truth, test = (held[name].astype(np.int64) for name in ("y_train_noisy", "y_train_true", "y_test"))
-    return Set(x, given, truth, x_test, test, 5)
+    return Set(x, given, truth, x_test, test, 5, words=x)
 
 
 def _youtube() -> Set:
@@ -81,7 +83,9 @@ def _youtube() -> Set:
     covered = given >= 0
     x, x_test = (embedded[name].astype(np.float32) for name in ("x_train", "x_test"))
     truth, test = (held[name].astype(np.int64) for name in ("y_train", "y_test"))
-    return Set(x[covered], given[covered], truth[covered], x_test, test, 2)
+    texts = [line.decode() for line in held["text_train"][covered]]
+    words = raw(Tfidf.fit("tfidf", texts).encode(texts))
+    return Set(x[covered], given[covered], truth[covered], x_test, test, 2, words=words)
 
 
 def _chosen(count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
