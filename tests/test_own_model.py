@@ -495,6 +495,14 @@ def test_a_model_that_fails_says_which_fold_it_was_and_what_it_raised(error):
         classifier.predict(x[:1])
 
 
+def test_what_to_do_about_columns_is_said_where_the_error_may_be_of_them():
+    frame = pd.DataFrame({"a": [1.0, 2.0], "note": ["x", "y"]})
+    said = own.advice(frame)
+    assert "Columns that hold no numbers: 'note'" in said(ValueError("could not convert string to float: 'x'"))
+    assert said(NoLicence()) == ""
+    assert own.advice(frame[["a"]])(ValueError()) == own.advice(np.zeros((2, 1)))(ValueError()) == ""
+
+
 def test_missing_memory_is_no_fault_of_the_input():
     x, _, y = blobs(rows=60)
     with pytest.raises(MemoryError, match=r"^no licence$"):

@@ -56,8 +56,8 @@ def from_probs(
 ) -> Findings:
     """Audit labels with the probabilities of any classifier, or numbers with the predictions of any regressor.
 
-    Every sample must have been predicted by a model that did not learn from it (cross-validation), or memorised labels
-    look clean.
+    Every sample must have been predicted by a model that did not learn from it (cross-validation), nor from others of
+    its group (``GroupKFold``), or memorised labels look clean.
 
     Args:
         labels: given labels ``[N]``: class numbers, or values of ``classes``; missing ones as in ``fit``.

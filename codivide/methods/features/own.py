@@ -6,7 +6,7 @@ The judgement is that of ``learn`` with one head. The model is then fitted to th
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -38,6 +38,7 @@ KIND = "own"
 PRIOR = 0.02  # share of the classes' frequencies in what the model says: it may be sure of anything
 SKOPS = "model.skops"
 LAST = "the last fit"  # part of the work, after that of all folds
+Advice = Callable[[Exception], str]  # what to do about an error
 _ROUNDING = 1e-3  # by which the probabilities of a sample may miss 1
 
 
@@ -234,14 +235,14 @@ def _seen(model: Any, classes: int) -> Labels:
 
 
 @contextmanager
-def attempt(model: Any, task: str, part: str = "", advice: str = "") -> Iterator[None]:
+def attempt(model: Any, task: str, part: str = "", advice: str | Advice = "") -> Iterator[None]:
     """Within it, whatever a model of the user's own raises becomes one error that says what it was to do.
 
     Args:
         model: the user's.
         task: what it does, such as "learn from 240 rows".
         part: of the work, such as "fold 2 of 5".
-        advice: what to do, after the model's own words.
+        advice: what to do, after the model's own words, or what gives that for the error.
 
     Raises:
         InputError: with the model's own error as its cause. Missing memory stays what it is.
@@ -253,7 +254,9 @@ def attempt(model: Any, task: str, part: str = "", advice: str = "") -> Iterator
     except Exception as error:  # every library has its own
         said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         where = f" ({part})" if part else ""
-        raise InputError(f"{type(model).__name__} cannot {task}{where}: {said}{advice}") from error
+        raise InputError(
+            f"{type(model).__name__} cannot {task}{where}: {said}{advice if isinstance(advice, str) else advice(error)}"
+        ) from error
 
 
 def fit(
@@ -296,9 +299,13 @@ def fit(
     return Fitted(copy, classes, ())
 
 
-def advice(samples: Any) -> str:
-    """What to do where columns of a data frame hold no numbers."""
-    if not hasattr(samples, "select_dtypes"):
+def advice(samples: Any) -> Advice:
+    """What to do where columns of a data frame hold no numbers, and the error may be of that."""
+    return partial(_of_columns, samples)
+
+
+def _of_columns(samples: Any, error: Exception) -> str:
+    if not hasattr(samples, "select_dtypes") or not isinstance(error, ValueError | TypeError):
         return ""
     named = ", ".join(repr(name) for name in samples.select_dtypes(exclude=["number", "bool"]).columns[:5])
     if not named:
