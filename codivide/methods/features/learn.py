@@ -21,8 +21,9 @@ its label):
    that makes the given labels likelier keeps half of the say (``_second``).
 7. Let the most similar samples vote, as one more head of the pool that was kept: see ``vote``.
 
-Sources: forward correction, Patrini et al. (CVPR 2017); confident joint, Northcutt et al. (JAIR 2021), section 3;
-stacking, Wolpert (Neural Networks 1992). The combination is ours.
+Sources: forward correction, Patrini et al. (CVPR 2017); the likeliest matrix, Bootkrajang and Kaban (ECML 2012), see
+``noise.latent``; confident joint, Northcutt et al. (JAIR 2021), section 3; stacking, Wolpert (Neural Networks 1992).
+The combination is ours.
 """
 
 from __future__ import annotations
