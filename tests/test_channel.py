@@ -11,11 +11,11 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from codivide import Features
-from codivide.methods.features import channel, learn
+from codivide import Features, load_model
+from codivide.methods.features import channel, learn, trees
 from codivide.methods.features.pacing import Clock, Rounds
 from codivide.methods.features.pool import Head, Pool
-from codivide.methods.features.problem import Problem
+from codivide.methods.features.problem import Problem, stack
 from codivide.methods.features.table import Table
 from codivide.noise.latent import goes_by_class, latent_noise
 
@@ -148,6 +148,43 @@ def test_the_first_round_has_a_say_in_the_second_where_it_makes_labels_likelier(
     alone = learn.learn(data, LINEAR, 0)
     right = [float((each.probs.argmax(1).numpy() == truth).mean()) for each in (alone, found)]
     assert right[1] > right[0]
+
+
+def test_trees_of_both_rounds_are_the_same_saved_once_and_asked_once(monkeypatch, tmp_path):
+    x, given, _ = near_classes(1000, 2.5, one_way(5, 0.3))
+    data = Table(x, torch.from_numpy(given), tuple(range(5)))
+    model = learn.learn(data, Features(heads="none", trees="forest", vote=False), 0).model
+    first, second = model.members
+    assert [first.kind, second.kind] == ["forest", "forest"]
+    alone = [member.weight * trees.Trees(*member.tensors).probs(x) for member in (first, second)]
+    expected = sum(alone) / model.frequency.pow(model.power)
+    assert model.predict(x).numpy() == pytest.approx((expected / expected.sum(1, keepdim=True)).numpy(), abs=1e-6)
+
+    model.save(tmp_path / "model.safetensors")
+    size = sum(value.nbytes for value in first.tensors)
+    assert size < (tmp_path / "model.safetensors").stat().st_size < 1.5 * size
+    asked = []
+    leaves = trees.Trees.leaves
+    monkeypatch.setattr(trees.Trees, "leaves", lambda self, rows: asked.append(len(rows)) or leaves(self, rows))
+    loaded = load_model(tmp_path / "model.safetensors")
+    assert torch.equal(loaded.predict(x), model.predict(x))
+    assert asked == [1000, 1000]  # once by each of the two models
+
+
+def test_the_share_of_the_second_round_rests_on_the_weights_of_the_samples():
+    x, given, _ = near_classes(1000, 2.0, one_way(5, 0.4))
+    weight = torch.from_numpy(np.random.default_rng(0).exponential(1, 1000))
+    problem = problem_of(x, given, 5, weight=weight / weight.mean())
+    problem.kinds = ("linear",)
+    fitted = learn._fit(problem, Rounds(None))
+    assert fitted.report["corrected"]
+    trusting = problem.trusting(torch.from_numpy(np.random.default_rng(1).random(1000)))
+    found = learn._second(problem, trusting, fitted, Rounds(None))
+    second = learn._plain(trusting, Rounds(None), again=True)
+    seen = torch.stack([channel.likeliest(problem, each.cross()).seen for each in (fitted.pool, second)])
+    shares = [(1 + float(stack(seen, each)[1])) / 2 for each in (None, weight)]
+    assert found.report["share_again"] == pytest.approx(shares[1], abs=1e-4)
+    assert abs(shares[0] - shares[1]) > 0.001
 
 
 def test_the_likeliest_matrix_of_both_rounds_ranks_wrong_labels_of_one_way_noise_better(monkeypatch):

@@ -26,12 +26,14 @@ class Channel(NamedTuple):
         seen: ``[M]`` float64, how likely it makes the labels that it rests on; the same ones for all predictions.
         joint: ``[C, C]`` float64, expected counts of (true, given) with that matrix.
         by_class: whether the labels tell which classes are taken for which.
+        weight: of the labels that it rests on ``[M]``; None: all alike.
     """
 
     matrix: Tensor
     seen: Tensor
     joint: Tensor
     by_class: bool
+    weight: Tensor | None
 
 
 def likeliest(problem: Problem, probs: Tensor) -> Channel | None:
@@ -46,10 +48,12 @@ def likeliest(problem: Problem, probs: Tensor) -> Channel | None:
     classes, labels = np.unique(problem.given.numpy()[judged], return_inverse=True)
     if len(classes) < 2:
         return None
-    weight = None if problem.counts is None else problem.counts.numpy()[judged]
+    counts = None if problem.counts is None else problem.counts[judged]
+    weight = None if counts is None else counts.numpy()
     own = probs.double().numpy()[np.ix_(judged, classes)] + TINY
     found = latent_noise(own / own.sum(1, keepdims=True), labels, weight=weight)
     matrix, joint = torch.eye(problem.classes), torch.zeros(problem.classes, problem.classes, dtype=torch.float64)
     matrix[np.ix_(classes, classes)] = torch.from_numpy(found.transition).float()
     joint[np.ix_(classes, classes)] = torch.from_numpy(found.joint)
-    return Channel(matrix, torch.from_numpy(found.seen), joint, goes_by_class(found, labels, weight=weight))
+    by_class = goes_by_class(found, labels, weight=weight)
+    return Channel(matrix, torch.from_numpy(found.seen), joint, by_class, counts)

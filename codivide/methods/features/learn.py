@@ -18,7 +18,7 @@ its label):
 6. Where a fifth or more of the labels is wrong by the confident joint (``AGAIN``), do steps 1, 2 and 5 once more with
    heads to which each label counts as its p(clean): what has misled them is mostly gone. That p(clean) was made by
    models some of which saw label i, so that in this round it has a little say in its own judgement. A corrected pool
-   that makes the given labels likelier keeps half of the say (``_second``).
+   that makes the given labels likelier keeps up to half of the say (``_second``).
 7. Let the most similar samples vote, as one more head of the pool that was kept: see ``vote``.
 
 Sources: forward correction, Patrini et al. (CVPR 2017); the likeliest matrix, Bootkrajang and Kaban (ECML 2012), see
@@ -130,11 +130,11 @@ class Learned:
 
 
 class _ByClass(NamedTuple):
-    """What the likeliest matrix counts of both rounds.
+    """What the likeliest matrix of the joined pool of both rounds counts.
 
     Attributes:
         joint: counts of true class and given label ``[C, C]``.
-        share: how far it is believed, in [0, 1].
+        share: how far it is believed beside the confident joint, in [0, 1].
     """
 
     joint: Tensor
@@ -347,10 +347,9 @@ def _second(problem: Problem, trusting: Problem, fitted: _Fitted, rounds: Rounds
     second, share = _plain(trusting, rounds, again=True), 1.0
     pool, report, told = second, fitted.report, None
     if report["corrected"]:
-        found = [channel.likeliest(problem, each.cross()) for each in (fitted.pool, second)]
-        seen = [each.seen for each in found if each is not None]
-        if len(seen) == 2:
-            share = (1 + float(stack(torch.stack(seen))[1])) / 2
+        first, again = (channel.likeliest(problem, each.cross()) for each in (fitted.pool, second))
+        if first is not None and again is not None:
+            share = (1 + float(stack(torch.stack([first.seen, again.seen]), first.weight)[1])) / 2
             pool = _joined(fitted.pool, second, share, problem.given)
             both = channel.likeliest(problem, pool.cross())
             told = None if both is None else _ByClass(both.joint, 2 * (1 - share))

@@ -98,9 +98,13 @@ class FeatureModel:
         asked = any(member.kind in _BY_COORDINATES for member in self.members)
         coordinates = rows.times(self.directions) if asked else None
         total = torch.zeros(x.shape[0], len(self.frequency))
+        said: dict[int, Tensor] = {}  # by trees, which two members may share: they are asked once
         for member in self.members:
             if member.kind in trees.KINDS:
-                total += member.weight * trees.Trees(*member.tensors).probs(trees.dense(x))
+                grown = trees.Trees(*member.tensors)
+                if id(grown.value) not in said:
+                    said[id(grown.value)] = grown.sharpened(1.0).probs(trees.dense(x))
+                total += member.weight * trees.sharpened(said[id(grown.value)], float(grown.power))
                 continue
             if coordinates is not None and member.kind == vote.KIND:
                 total += member.weight * vote.Voters(*member.tensors).probs(coordinates, len(self.frequency))

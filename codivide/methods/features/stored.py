@@ -69,9 +69,19 @@ def shared(
 
 
 def packed(heads: Sequence[Head], name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors ``NAME.i.j`` and an entry ``NAMEs`` of the header for the heads of a pool."""
-    tensors = {f"{name}.{i}.{j}": value for i, head in enumerate(heads) for j, value in enumerate(head.tensors)}
-    return tensors, {f"{name}s": [{"kind": head.kind, "weight": head.weight} for head in heads]}
+    """Tensors ``NAME.i.j`` and an entry ``NAMEs`` of the header for the heads of a pool.
+
+    A tensor that several heads share is written once; ``tensors`` in the header then says where each one stands.
+    """
+    tensors: dict[str, Tensor] = {}
+    places: dict[int, str] = {}
+    items: list[dict[str, Any]] = []
+    for i, head in enumerate(heads):
+        own = [f"{i}.{j}" for j in range(len(head.tensors))]
+        found = [places.setdefault(id(value), place) for value, place in zip(head.tensors, own, strict=True)]
+        tensors |= {f"{name}.{place}": value for place, value in zip(found, head.tensors, strict=True)}
+        items.append({"kind": head.kind, "weight": head.weight} | ({} if found == own else {"tensors": found}))
+    return tensors, {f"{name}s": items}
 
 
 def unpacked(
@@ -80,4 +90,5 @@ def unpacked(
     """Kind, weight and tensors of the heads that ``packed`` has packed; ``counts`` has the tensors of each kind."""
     for i, item in enumerate(header[f"{name}s"]):
         kind = str(item["kind"])
-        yield kind, float(item["weight"]), tuple(tensors[f"{name}.{i}.{j}"] for j in range(counts[kind]))
+        places = item.get("tensors", [f"{i}.{j}" for j in range(counts[kind])])
+        yield kind, float(item["weight"]), tuple(tensors[f"{name}.{place}"] for place in places)
