@@ -101,7 +101,7 @@ def digits(rate: float) -> Callable[[int], Case]:
 
 
 def fashion(noise: str) -> Callable[[int], Case]:
-    """4,000 grey images drawn by the seed, for which no encoder is taken."""
+    """4,000 grey images drawn by the seed."""
 
     def case(seed: int) -> Case:
         whole = load("fashion_mnist")

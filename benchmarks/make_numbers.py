@@ -38,8 +38,8 @@ NAMES = {
     "digits-5": "1,437 digits, 5 % drawn anew",
     "digits-20": "1,437 digits, 20 % drawn anew",
     "digits-40": "1,437 digits, 40 % drawn anew",
-    "fashion-symmetric-40": "4,000 images of clothes, 40 % drawn anew (a network, the default before 8cf110fb)",
-    "fashion-asymmetric-40": "4,000 images of clothes, 40 % of some classes taken for another (likewise)",
+    "fashion-symmetric-40": "4,000 images of clothes, 40 % drawn anew",
+    "fashion-asymmetric-40": "4,000 images of clothes, 40 % of some classes taken for another",
     "cifar10n-worse-50000": "50,000 photos labelled by one person each (CIFAR-10N worse)",
     "photos-224": "2,000 photos of CIFAR-10N worse, stretched to 224 pixels",
 }
@@ -482,9 +482,10 @@ SECTIONS: list[tuple[str, str, Callable[[], str], str]] = [
         "The default, with no option",
         "`python benchmarks/default.py`",
         defaults,
-        "All see the same features: those that codivide's default makes. Of digits and clothes it makes none: it "
-        "trains a network, and the other two see pixels. *CPU s* of codivide has the encoding in it; the other two "
-        "have not. Labels by key words or rules (Hausa, YouTube) look like truth to every method.",
+        "All see the same features: those that codivide's default makes. Of digits it makes none: it trains a network, "
+        "and the other two see pixels. Of clothes it has the pixels beside the features, and the other two have not. "
+        "*CPU s* of codivide has the encoding in it; the other two have not. Labels by key words or rules (Hausa, "
+        "YouTube) look like truth to every method.",
     ),
     (
         "Texts, music and images as features",
