@@ -184,9 +184,8 @@ def test_the_estimate_for_rows_is_that_of_the_recorded_runs():
         recorded.setdefault((row["samples"], row["features"]), []).append(row["results"]["codivide"]["seconds"])
     assert len(recorded) == 5
     for (samples, features), found in recorded.items():
-        assert (
-            0.5 < features_seconds(samples, features, 10, ("linear", "mlp")) / statistics.median(found) < 3
-        )  # chips differ
+        foreseen = features_seconds(samples, features, 10, ("linear", "mlp"))
+        assert 0.5 < foreseen / statistics.median(found) < 3  # one chip takes twice as long as another
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from codivide import Features, load_model
 from codivide.methods.features import channel, learn, trees
+from codivide.methods.features.model import Member
 from codivide.methods.features.pacing import Clock, Rounds
 from codivide.methods.features.pool import Head, Pool
 from codivide.methods.features.problem import Problem, stack
@@ -218,11 +219,11 @@ def test_even_noise_leaves_the_second_round_alone():
 
 def test_joined_pools_are_a_mixture_of_what_both_say_of_the_true_class():
     generator = torch.Generator().manual_seed(0)
-    given = torch.tensor([0, 1, 1])
+    given, none = torch.tensor([0, 1, 1]), Member("linear", 1.0, ())
 
     def pool(mixing: Any, weights: list[float]) -> Pool:
         heads = [
-            Head("linear", mixing, torch.rand(3, 2, generator=generator).softmax(1), torch.zeros(3), 0.0, {}, None)  # type: ignore[arg-type]
+            Head("linear", mixing, torch.rand(3, 2, generator=generator).softmax(1), torch.zeros(3), 0.0, {}, none)
             for _ in weights
         ]
         return Pool(heads, torch.tensor(weights))
@@ -233,7 +234,5 @@ def test_joined_pools_are_a_mixture_of_what_both_say_of_the_true_class():
     assert both.weights.sum() == pytest.approx(1)
     assert both.cross().numpy() == pytest.approx(expected.numpy())
     assert both.given().numpy() == pytest.approx(expected.numpy())
-    own = expected.gather(1, given.unsqueeze(1)).squeeze(1) - 0.75 * second.cross().gather(
-        1, given.unsqueeze(1)
-    ).squeeze(1)
+    own = (0.25 * first.cross()).gather(1, given.unsqueeze(1)).squeeze(1)
     assert both.seen().numpy() == pytest.approx(own.numpy())  # the second pool of this test says nothing of its labels

@@ -19,7 +19,6 @@ _LINES = 24  # rows and columns, at most, along which sharpness is measured
 _GREY = (77, 150, 29)  # of 256: red, green, blue in luminance (ITU-R BT.601)
 _NO_COLOUR = 0.01  # of the brightest value: JPEG leaves so much between the channels of a grey image
 _FEW = 0.01  # of the images may have colour among grey ones
-_TINY = 1e-12
 _FEWEST = 12  # pixels a side, below which sharpness means nothing
 
 
@@ -77,7 +76,7 @@ def in_grey(rows: Rows) -> bool:
     """Whether images have no colour, in one channel or in three alike; at most one in a hundred may have some.
 
     Args:
-        rows: ``[N, 1 or 3, H, W]``, uint8 or of any other scale whose brightest value is above 0.
+        rows: ``[N, 1 or 3, H, W]``, uint8, or of any other scale that begins with 0 (black).
     """
     if rows.shape[0] == 1:
         return True
@@ -85,7 +84,7 @@ def in_grey(rows: Rows) -> bool:
     for ids in torch.split(torch.arange(len(rows)), _CHUNK):
         images = rows[ids].cpu().float()
         apart = (images.amax(1) - images.amin(1)).mean((1, 2))
-        coloured += int((apart > _NO_COLOUR * images.amax((1, 2, 3)).clamp_min(_TINY)).sum())
+        coloured += int((apart > _NO_COLOUR * images.amax((1, 2, 3))).sum())
         if coloured > _FEW * len(rows):
             return False
     return True

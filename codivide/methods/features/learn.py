@@ -316,12 +316,13 @@ def _labelled(table: Table) -> Tensor:
 def _fit(problem: Problem, rounds: Rounds) -> _Fitted:
     """Fit the heads plainly and, where that is wanted, corrected; keep the better pool."""
     plain = _plain(problem, rounds)
-    matrix, strengths = transition.normalise(problem.joint(plain.cross())), list(STRENGTHS)
+    matrix = transition.normalise(problem.joint(plain.cross()))
+    strengths: Sequence[float] = STRENGTHS
     pools, by_class = [plain], False
     if problem.options.correct and problem.clock.allows("correction"):
         found = channel.likeliest(problem, plain.cross())
         if found is not None and found.by_class:
-            matrix, strengths, by_class = found.matrix, [1.0], True
+            matrix, strengths, by_class = found.matrix, (1.0,), True
         pools.append(_corrected(problem, plain, matrix, strengths, rounds))
     report, remarks = _compare(pools, problem)
     report["by_class"] = by_class
