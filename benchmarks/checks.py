@@ -11,10 +11,12 @@ nothing planted: the share of its samples that a kind flags, or whether the find
 Samples that have the fault by nature are left out of images first: those that are grey (red, green and blue are equal),
 and copies that the sets hold themselves.
 
-Sets: photos (CIFAR-10, 2,000 of the folder ``photos``, compared by the features of the packaged encoder), fashion
-(Fashion-MNIST, 2,000), digits (1,797 of 8 x 8 pixels), and as tables music (700 x 124), cancer (569 x 30), wine (178 x
-13), digits_table (1,797 x 64) and customers (2,000 mixed columns with empty cells, made up). Labels are judged by
-5-fold probabilities of a logistic regression (of customers a boosted tree), as ``audit.from_probs`` does.
+Sets: photos (CIFAR-10, 2,000 of the training part with their own labels, compared by the features of the packaged
+encoder), photos_40 (2,000 of the folder ``photos``, where 40 % of the labels are wrong before anything is planted: only
+kinds that depend on labels or features), fashion (Fashion-MNIST, 2,000), digits (1,797 of 8 x 8 pixels), and as tables
+music (700 x 124), cancer (569 x 30), wine (178 x 13), digits_table (1,797 x 64) and customers (2,000 mixed columns with
+empty cells, made up). Labels are judged by 5-fold probabilities of a logistic regression (of customers a boosted tree),
+as ``audit.from_probs`` does.
 
 What the file of ``--out`` holds of other sets and seeds stays.
 """
@@ -59,7 +61,8 @@ from codivide.data.options import ReadOptions
 from codivide.data.rows import TensorRows
 from codivide.data.sources import load
 
-IMAGES, TABLES = ("photos", "fashion", "digits"), ("music", "cancer", "wine", "digits_table", "customers")
+PHOTOS = ("photos", "photos_40")
+IMAGES, TABLES = (*PHOTOS, "fashion", "digits"), ("music", "cancer", "wine", "digits_table", "customers")
 SHARE = 0.05  # of the samples that a kind is planted into
 
 
@@ -95,13 +98,13 @@ def customers(seed: int, count: int = 2000) -> tuple[pd.DataFrame, np.ndarray]:
 
 @cache
 def source(name: str) -> Loaded:
-    if name in ("photos", "fashion"):
-        where = Path(os.environ["CODIVIDE_DATA"]) / "photos" if name == "photos" else "fashion_mnist"
-        whole = replace(load(where), test=None)
+    if name in (*PHOTOS, "fashion"):
+        folder = Path(os.environ["CODIVIDE_DATA"]) / "photos"
+        whole = replace(load({"photos": "cifar10", "photos_40": folder, "fashion": "fashion_mnist"}[name]), test=None)
         rows = np.sort(np.random.default_rng(7).permutation(len(whole.y))[:2500])
         whole = subset(whole, rows)
         x = whole.x[torch.arange(len(rows))]
-        if name == "photos":
+        if name in PHOTOS:
             whole = subset(whole, np.flatnonzero((x.amax(1) != x.amin(1)).flatten(1).any(1).numpy()))
         copies = {row for group in checks.duplicates.find(whole.x) for row in group.rows[1:]}
         alone = [row for row in range(len(whole.y)) if row not in copies]
@@ -170,6 +173,7 @@ def material(case: Case) -> Material:
         rows=loaded.x,
         columns=loaded.columns,
         points=normalised(array_rows(x)),
+        of_photos=loaded.x.shape == (3, 32, 32),
         sizes=case.sizes,
         columns_read=loaded.encoder.notes() if encoded else None,
     )
@@ -446,10 +450,14 @@ ON_TABLES: dict[str, Plant] = {
 ALL: dict[str, Plant] = {**ON_IMAGES, "grayscale": on_pixels(grey), **ANYWHERE, **ON_TABLES, "null": empty_rows}
 
 
+NOISY = ("outliers", "class_imbalance", "class_imbalance: silent", "underperforming_group", "non_iid: drift")
+
+
 def plants(name: str) -> dict[str, Plant]:
     """The kinds that a set can have."""
     found = ANYWHERE | (ON_IMAGES if name in IMAGES else ON_TABLES)
     found |= {"grayscale": on_pixels(grey)} if name == "photos" else {}
+    found = {kind: found[kind] for kind in NOISY} if name == "photos_40" else found
     found |= {"null": empty_rows} if name == "customers" else {}
     left_out = {
         "digits": {"blurry"},

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image, ImageFilter
+from sklearn.linear_model import Ridge
 from torch import nn
 
 from codivide.audit import checks, facts
@@ -170,6 +171,27 @@ def test_a_group_that_is_judged_worse_is_found_and_named():
     assert not nothing.columns["is_underperforming_group_issue"].any()
 
 
+def test_a_group_of_what_is_no_table_is_found_by_those_near_it(monkeypatch):
+    """Each of 200 features of the group is shifted a little, which trees of 8 leaves hardly see."""
+    rng = np.random.default_rng(0)
+    x, given = rng.normal(size=(1500, 200)).astype(np.float32), rng.integers(3, size=1500)
+    planted = np.arange(1500) % 7 == 0
+    x[planted] += 0.5
+    suggested = np.where(rng.random(1500) < np.where(planted, 0.6, 0.05), (given + 1) % 3, given)
+    made = replace(material_of(x, given, suggested), rows=None)
+    result = found("underperforming_group", made)
+    flag = result.columns["is_underperforming_group_issue"]
+    assert flag[planted].mean() > 0.95
+    assert flag[~planted].mean() < 0.04
+    monkeypatch.setattr(slices, "_REFERENCES", 700)
+    whole = found("underperforming_group", made)
+    monkeypatch.setattr(slices, "_PART", 100)
+    np.testing.assert_array_equal(
+        found("underperforming_group", made).columns["underperforming_group_score"],
+        whole.columns["underperforming_group_score"],
+    )
+
+
 def test_a_large_table_is_judged_in_parts_and_not_copied(tmp_path, monkeypatch):
     x, given, suggested = worse_group()
     np.save(tmp_path / "x.npy", x)
@@ -216,6 +238,36 @@ def test_an_order_that_is_not_random_is_said(name):
         assert "labels follow the order of the rows" in result.said[0]
     if name == "drift":
         assert any(one.startswith("what the samples hold changes with the row number (corr") for one in result.said)
+
+
+def test_features_tell_the_row_number_together_where_each_hardly_does():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 60)).astype(np.float32)
+    given = rng.integers(3, size=400)
+    assert found("non_iid", material_of(x, given)).said == ()
+    x += 0.11 * rng.normal(size=60).astype(np.float32) * np.linspace(-1.5, 1.5, 400, dtype=np.float32)[:, None]
+    (sentence,) = found("non_iid", material_of(x, given)).said
+    assert sentence.startswith("what the samples hold tells the row number (correlation 0.")
+
+
+def test_the_row_number_is_told_as_a_ridge_regression_does_that_has_not_seen_the_row():
+    rng = np.random.default_rng(1)
+    for count, width in ((60, 8), (60, 90)):
+        x, along = rng.normal(size=(count, width)).astype(np.float32), np.arange(count) - (count - 1) / 2
+        x[:, 0] += along / 10
+        rows = x - x.mean(0)
+        told = {}
+        for ridge in order._RIDGES:
+            penalty = ridge * (rows.astype(np.float64) ** 2).sum()
+            left = [
+                Ridge(alpha=penalty).fit(np.delete(rows, k, 0), np.delete(along, k)).predict(rows[k : k + 1])[0]
+                for k in range(count)
+            ]
+            told[float(((along - left) ** 2).sum())] = left
+        wanted = np.corrcoef(told[min(told)], along)[0, 1]
+        assert wanted > 0.6
+        assert order._told(x, along) == pytest.approx(wanted, abs=0.02)
+    assert order._told(rng.normal(size=(60, 8)).astype(np.float32), along) == 0
 
 
 def test_labels_of_files_in_the_order_of_their_names_are_not_compared():
