@@ -15,8 +15,8 @@ from codivide.core.neighbours import nearest
 from codivide.core.types import Floats, Labels
 
 MOST = 5000  # samples that the distance is learned from
-DIRECTIONS = 128  # the leading ones, in which it is taken
-FEWEST = 15  # samples a direction; with fewer, those that are left out look far because they were left out
+DIRECTIONS = 64  # the leading ones, in which it is taken
+FEWEST = 20  # samples a direction; with fewer, those that are left out look far because they were left out
 RANGES = 1.75  # between the quartiles above the upper one, from which on a sample is apart
 ALONE = 3.5  # the same of one class, which has a longer tail
 FEWER = 0.45  # by which that falls with each class more
@@ -37,7 +37,7 @@ class Apart:
     counts the less the more others are close by: a tight group counts like one sample, whatever its size. After that
     the farthest tenth is left out, five times over; from the third time on all that stay count alike.
 
-    1. Points are taken along their 128 leading directions (one for 15 samples where these are fewer), each coordinate
+    1. Points are taken along their 64 leading directions (one for 20 samples where these are fewer), each coordinate
        over the root of its deviation, rows of length 1.
     2. The weight of a sample is ten over the number of samples as close to it as the tenth neighbour of the median
        sample is to that, and at most 1.
