@@ -360,7 +360,7 @@ ELSEWHERE: list[tuple[str, str, str, tuple[str, ...]]] = [
     (
         "fine-tuning after the features",
         "explain/photos.md#fine-tuning-after-the-features",
-        "python benchmarks/finetune.py --targets soft",
+        "python benchmarks/finetune.py --targets soft --seeds 2",
         ("finetune.json",),
     ),
     (
