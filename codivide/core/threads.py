@@ -71,8 +71,8 @@ def take(threads: int | None = None) -> str | None:
         if threads in (None, taken):
             return None
         return (
-            f"the run began with {counted(threads, 'thread')} and goes on with {taken} (OMP_NUM_THREADS): its numbers will differ "
-            f"in the last bits from those of a run with one number; OMP_NUM_THREADS={threads} keeps them"
+            f"the run began with {counted(threads, 'thread')} and goes on with {taken} (OMP_NUM_THREADS): its numbers "
+            f"will differ in the last bits from those of a run with one number; OMP_NUM_THREADS={threads} keeps them"
         )
     found = free()
     _Chosen.threads = threads or found.threads
