@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--out", type=Path, help="write the result as JSON")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # as PIL has
     result = measure(arguments.batch, arguments.rounds)
     print(f"{'augmentation':<24}{'us/image':>10}")
     for name in ("pil", "view", "view_strong"):
