@@ -4,7 +4,7 @@ Both pad by 4, crop, flip, convert to float and normalise. They alternate in one
 results are asserted equal to 1e-6 first. Images are CIFAR-10's where ``CODIVIDE_DATA`` has them, else
 random.
 
-    python benchmarks/augment.py [--out results/augment.json]
+    python benchmarks/augment.py [--out results/benchmarks/augment.json]
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms import functional as pil_functional
 
+from codivide.core.provenance import environment
 from codivide.data.views import ViewSpec, crop, normalise
 
 GOAL = 10.0
@@ -84,9 +84,7 @@ def measure(batch: int, rounds: int) -> dict[str, object]:
         "ratio": round(micros["pil"] / micros["view"], 1),
         "goal": GOAL,
         "largest_difference": difference,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "machine": platform.machine(),
+        **environment(),
     }
 
 
@@ -96,6 +94,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--out", type=Path, help="write the result as JSON")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # as PIL has
     result = measure(arguments.batch, arguments.rounds)
     print(f"{'augmentation':<24}{'us/image':>10}")
     for name in ("pil", "view", "view_strong"):

@@ -124,7 +124,10 @@ def main() -> None:
         found = dict(pool.map(run, keys))
     if not given.check:
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps({"machine": machine(), "runs": found}, indent=1) + "\n", encoding="utf-8")
+        from codivide.core.provenance import commit
+
+        record = {"machine": machine(), "commit": commit(), "runs": found}
+        given.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         print(f"{len(found)} runs written to {given.out}")
         return
     held = json.loads(given.out.read_text(encoding="utf-8"))

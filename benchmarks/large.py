@@ -2,6 +2,7 @@
 
     PYTHONPATH=. python benchmarks/large.py rows --rows 10000 50000 200000 1000000 --out results/large.json
     PYTHONPATH=. python benchmarks/large.py images --images 10000 20000 --out results/large.json
+    PYTHONPATH=. python benchmarks/large.py issues --issues 20000 --out results/large.json
 
 rows: tables of 512 numbers, 10 classes, 20 % wrong labels, as an ``.npz`` file that is not compressed; each command is
     a process of its own: ``fit --method features``, ``noise`` and ``audit`` of that run. CPU seconds and peak memory
@@ -9,6 +10,8 @@ rows: tables of 512 numbers, 10 classes, 20 % wrong labels, as an ``.npz`` file 
     the AUROC of p(clean) against the truth. ``--keep DIR`` leaves the run there, to look at its page.
 images: JPEG files of 224 pixels in folders of classes; they are read and encoded by ``efficientnet-lite0``, and read
     by a bare DataLoader for comparison. Memory is looked at twice a second.
+issues: a table of 20 numbers where most labels look wrong: what the audit of it costs, and its page. "start" is a
+    process that imports what the audit needs and does nothing.
 """
 
 from __future__ import annotations
@@ -22,27 +25,38 @@ import threading
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from codivide.core.files import write_text
 from codivide.core.provenance import environment
 
-WIDTH, CLASSES, WRONG, BLOCK = 512, 10, 0.2, 10_000
+CLASSES, BLOCK = 10, 10_000
 
 
-def make_rows(path: Path, count: int) -> np.ndarray:
+class Kind(NamedTuple):
+    """A table: its columns, how far apart the classes lie, and the share of wrong labels."""
+
+    width: int
+    apart: float
+    wrong: float
+
+
+PLAIN, DOUBTED = Kind(512, 0.18, 0.2), Kind(20, 0.8, 0.64)
+
+
+def make_rows(path: Path, count: int, kind: Kind = PLAIN) -> np.ndarray:
     """Write a table block by block; the true labels."""
     rng = np.random.default_rng(0)
-    centres = 0.18 * rng.normal(size=(CLASSES, WIDTH)).astype(np.float32)
+    centres = kind.apart * rng.normal(size=(CLASSES, kind.width)).astype(np.float32)
     truth = rng.integers(0, CLASSES, count)
-    given = np.where(rng.random(count) < WRONG, (truth + rng.integers(1, CLASSES, count)) % CLASSES, truth)
+    given = np.where(rng.random(count) < kind.wrong, (truth + rng.integers(1, CLASSES, count)) % CLASSES, truth)
     raw = path.with_suffix(".npy")
-    x = np.lib.format.open_memmap(raw, "w+", np.float32, (count, WIDTH))
+    x = np.lib.format.open_memmap(raw, "w+", np.float32, (count, kind.width))
     for start in range(0, count, BLOCK):
         some = truth[start : start + BLOCK]
-        x[start : start + BLOCK] = rng.standard_normal((len(some), WIDTH), dtype=np.float32) + centres[some]
+        x[start : start + BLOCK] = rng.standard_normal((len(some), kind.width), dtype=np.float32) + centres[some]
     x.flush()
     np.savez(path, x=np.load(raw, mmap_mode="r"), y=given)
     raw.unlink()
@@ -88,6 +102,27 @@ def command(arguments: list[str], every: float = 0.5) -> dict[str, Any]:
     }
 
 
+def page_mb(run: Path) -> float:
+    """The page of an audit with all that belongs to it."""
+    pages = [*run.glob("report.html"), *run.glob("report_files/*")]
+    return round(sum(path.stat().st_size for path in pages) / 2**20, 1)
+
+
+def issues(count: int, keep: Path | None) -> dict[str, Any]:
+    """What an audit costs where most labels look wrong."""
+    with TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+        data, run = Path(folder) / "data.npz", keep or Path(folder) / "run"
+        make_rows(data, count, DOUBTED)
+        command(["-m", "codivide", "fit", str(data), "--out", str(run), "--method", "features"])
+        return {
+            "issues": count,
+            "audit": command(["-m", "codivide", "audit", str(run)]),
+            "start": command(["-c", "import codivide.audit.facts, codivide.audit.render"]),
+            "look_wrong": json.loads((run / "summary.json").read_text())["label_issues"],
+            "page_mb": page_mb(run),
+        }
+
+
 def rows(count: int, keep: Path | None) -> dict[str, Any]:
     """What fit, noise and audit of a table cost."""
     import pandas as pd
@@ -103,8 +138,7 @@ def rows(count: int, keep: Path | None) -> dict[str, Any]:
         table = pd.read_parquet(run / "labels.parquet", columns=["given", "suggested", "clean_prob"])
         right = table["given"].astype(str).to_numpy() == truth.astype(str)
         found["rank"] = round(float(roc_auc_score(right, table["clean_prob"])), 4)
-        pages = [*run.glob("report.html"), *run.glob("report_files/*")]
-        found["page_mb"] = round(sum(path.stat().st_size for path in pages) / 2**20, 1)
+        found["page_mb"] = page_mb(run)
         found["issues"] = int((table["given"].astype(str) != table["suggested"].astype(str)).sum())
         found["cpu_ms_a_row"] = round(
             1000 * sum(found[step]["cpu_seconds"] for step in ("fit", "noise", "audit")) / count, 3
@@ -173,20 +207,23 @@ def images(count: int, _: Path | None) -> dict[str, Any]:
 def main() -> None:
     """Measure, and add to the file what was measured, one size after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("rows", "images"))
+    measures = {"rows": rows, "images": images, "issues": issues}
+    parser.add_argument("what", choices=tuple(measures))
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 50_000, 200_000, 1_000_000])
     parser.add_argument("--images", type=int, nargs="+", default=[10_000, 20_000])
+    parser.add_argument("--issues", type=int, nargs="+", default=[20_000], help="rows of the table")
     parser.add_argument("--out", type=Path, default=Path("results/large.json"))
     parser.add_argument("--keep", type=Path, help="where the last run is left")
     asked = parser.parse_args()
     record = json.loads(asked.out.read_text()) if asked.out.exists() else {}
     where = environment("cpu")
     record |= where
-    for count in asked.rows if asked.what == "rows" else asked.images:
+    for count in getattr(asked, asked.what):
         began = time.monotonic()
-        found = (rows if asked.what == "rows" else images)(count, asked.keep) | {
+        found = measures[asked.what](count, asked.keep) | {
             "seconds": round(time.monotonic() - began),
             "commit": where["commit"],
+            "processor": where["processor"],
         }
         others = [item for item in record.get(asked.what, []) if item[asked.what] != count]
         record[asked.what] = sorted([*others, found], key=lambda item: item[asked.what])

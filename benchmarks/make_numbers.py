@@ -456,6 +456,12 @@ ELSEWHERE: list[tuple[str, str, str, tuple[str, ...]]] = [
         ("benchmarks/audit_facts.json",),
     ),
     (
+        "the same where most labels look wrong",
+        "reference/audit.md#what-it-costs",
+        "python benchmarks/large.py issues",
+        ("large.json",),
+    ),
+    (
         "minutes on a GPU",
         "performance.md#on-a-gpu",
         "python benchmarks/gpu.py",

@@ -17,6 +17,7 @@ from codivide.bench import runner
 from codivide.bench.measures import STATISTICS, seconds
 from codivide.bench.recipes import RECIPES, Recipe
 from codivide.cli.app import main
+from codivide.core.provenance import environment
 from codivide.data import named
 from codivide.data.experiment import expand, hold_out, part, spoil
 from codivide.data.rows import TensorRows
@@ -587,6 +588,8 @@ def test_tune_chooses_the_best_agreement_with_noisy_labels(tmp_path):
     assert record["chosen"] == {"plan.lr": 0.05}
     assert record["held_out"] == 20
     assert [entry["setting"]["plan.lr"] for entry in record["tried"]] == [0.000001, 0.05]
+    assert record["commit"] == environment()["commit"]
+    assert record["versions"]["torch"]
     last = max(entry["agreement"]["last"] for entry in record["tried"])
     assert record["standard_error"] == pytest.approx((last * (1 - last) / 20) ** 0.5)
 

@@ -751,10 +751,12 @@ def test_rows_without_names_are_numbers(tmp_path, source):
 
 def test_a_source_that_is_not_there_is_refused_whatever_the_run_was_of(photos, tmp_path):
     (tmp_path / "x.csv").write_text("a,label\n1,a\n2,b\n3,a\n4,b\n5,a\n6,b\n")
-    for run in (photos[1], run_folder(tmp_path, TABLE, str(tmp_path / "x.csv"), "ab")):
+    for named in ("digits", str(tmp_path / "x.csv"), None):
+        run = photos[1] if named is None else run_folder(tmp_path, TABLE, named, "ab")
         with pytest.raises(InputError, match=r"source='none': there is no such file or folder"):
             clean(run, tmp_path / "new", source="none", **SURE)
     assert not (tmp_path / "new").exists()
+    clean(run_folder(tmp_path, TABLE, "digits", "ab"), tmp_path / "new", source="digits", **SURE)
 
 
 def test_paths_without_a_source_need_one(photos, tmp_path):

@@ -267,4 +267,4 @@ def test_a_network_in_a_file_on_the_command_line(file, monkeypatch, capsys):
     code, said = command(monkeypatch, capsys, *asked)
     assert (code, "own:nets_of_mine.py:tiny was edited since" in said.err) == (0, True)
     code, said = command(monkeypatch, capsys, *about, "--resume")
-    assert (code, "belongs to another run: net_code is" in said.err) == (2, True)
+    assert (code, "belongs to another run: they differ in net_code" in said.err) == (2, True)

@@ -180,7 +180,7 @@ def test_a_method_that_was_edited_is_another_one(here):
     assert runner.changed(recipe, result) == []
     (here / "edited_method.py").write_text(code + "# another line\n")
     assert runner.changed(recipe, result) == ["method_code"]
-    with pytest.raises(InputError, match="belongs to another run: method_code is"):
+    with pytest.raises(InputError, match="belongs to another run: they differ in method_code"):
         runner.run(recipe, 0, here / "run")
 
 

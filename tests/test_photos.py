@@ -221,6 +221,9 @@ def test_a_setting_of_a_network_alone_is_said_to_cost_the_features():
     small = load(x[:, :8, :8], y)
     assert network_reason(job, load(x, y), NOT_FOR_FEATURES) is network_reason(job, small, free) is None
     assert network_reason(job, load(x, y), ()) is None  # the network itself was asked for
+    there = replace(job, plan=replace(job.plan, device="cuda:0"))
+    said = network_reason(there, load(x.reshape(len(x), -1), y), NOT_FOR_FEATURES)
+    assert said.startswith("a network is trained, for only that has: device cuda:0; left out, no network is needed")
 
 
 # The network

@@ -73,7 +73,7 @@ def test_a_busy_machine_is_said(own_threads, monkeypatch):
     assert torch.get_num_threads() == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert threads.take(2) is None
-    assert "began with 1 threads and goes on with 2" in threads.take(1)
+    assert "began with 1 thread and goes on with 2" in threads.take(1)
     assert torch.get_num_threads() == 2
 
 

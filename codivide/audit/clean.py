@@ -409,7 +409,8 @@ def _at(judged: Judged, run: Path, source: str) -> Judged:
         )
     moved = replace(judged, source=replace(judged.source, path=source, folder=""))
     path = moved.source.root()
-    if judged.source.root() is not None and (path is None or (not path.exists() and not folder_parts(path))):
+    nowhere = path is None and judged.source.root() is None  # a known set or a database, as the run's own
+    if not nowhere and (path is None or (not path.exists() and not folder_parts(path))):
         raise InputError(f"{option('source', source)}: there is no such file or folder")
     return moved
 

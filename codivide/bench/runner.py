@@ -27,6 +27,7 @@ from codivide.bench.store import Result
 from codivide.core import cluster
 from codivide.core.errors import InputError, in_folder_of_runs
 from codivide.core.files import PART, part_of, write_text
+from codivide.core.provenance import environment
 from codivide.core.types import AUTO
 from codivide.data.experiment import expand, hold_out, keep_labels, keep_some_labels, part, spoil
 from codivide.data.loaded import Loaded
@@ -223,6 +224,7 @@ def tune(
         "standard_error": (last * (1 - last) / len(loaded.test.y)) ** 0.5,
         "chosen": best["setting"],
         "tried": tried,
+        **{name: result[name] for name in environment()},
     }
     target = result_path(f"tune/{recipe.name}", seed, results)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+from codivide.core.words import counted
+
 SMALL = 100_000  # numbers in a table up to which one core needs seconds, and threads hardly fewer
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -69,8 +71,8 @@ def take(threads: int | None = None) -> str | None:
         if threads in (None, taken):
             return None
         return (
-            f"the run began with {threads} threads and goes on with {taken} (OMP_NUM_THREADS): its numbers will differ "
-            f"in the last bits from those of a run with one number; OMP_NUM_THREADS={threads} keeps them"
+            f"the run began with {counted(threads, 'thread')} and goes on with {taken} (OMP_NUM_THREADS): its numbers "
+            f"will differ in the last bits from those of a run with one number; OMP_NUM_THREADS={threads} keeps them"
         )
     found = free()
     _Chosen.threads = threads or found.threads

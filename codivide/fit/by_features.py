@@ -37,12 +37,13 @@ def unjudged(method: Method | Features, *reasons: str) -> Choice:
 
 
 def is_table(job: Job, loaded: Loaded, free: Sequence[str]) -> bool:
-    """Rows of features, and nothing is asked for that only a network has: it, its epochs, an accelerator.
+    """Rows of features, and nothing is asked for that only a network has: it, its epochs, an accelerator."""
+    return len(loaded.x.shape) == 1 and set(free) >= set(NOT_FOR_FEATURES) and not _accelerated(job, loaded)
 
-    Where an encoder made them, the accelerator is for it, unless it is that of a table.
-    """
-    here = not isinstance(loaded.encoder, Columns | None) or job.plan.device in ("auto", "cpu")
-    return len(loaded.x.shape) == 1 and set(free) >= set(NOT_FOR_FEATURES) and here
+
+def _accelerated(job: Job, loaded: Loaded) -> bool:
+    """Whether rows were asked to be on an accelerator; where an encoder made them, it is for it, but of a table's."""
+    return isinstance(loaded.encoder, Columns | None) and job.plan.device not in ("auto", "cpu")
 
 
 def wants_features(job: Job, loaded: Loaded, free: Sequence[str]) -> bool:
@@ -61,6 +62,8 @@ def network_reason(job: Job, loaded: Loaded, free: Sequence[str]) -> str | None:
     """What was asked for that only a network has, where features would do without; None: nothing, or the network."""
     asked = [name.replace("_", " ") for name in NOT_FOR_FEATURES if name not in free]
     rows = len(loaded.x.shape) == 1
+    if rows and _accelerated(job, loaded):
+        asked.append(f"device {job.plan.device}")
     if (
         not asked
         or "net" in asked

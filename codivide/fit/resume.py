@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -74,10 +75,17 @@ def check_same(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -
     """InputError that names the first difference between the run of a file and the run to be made."""
     for name in [*ours, *(theirs.keys() - ours.keys())]:
         if theirs.get(name) != ours.get(name):
-            said = f"{name} is {_short(theirs.get(name))} there and {_short(ours.get(name))} now"
+            was, now = theirs.get(name), ours.get(name)
+            hashed = _is_hash(was) or _is_hash(now)
+            said = f"they differ in {name}" if hashed else f"{name} is {_short(was)} there and {_short(now)} now"
             raise InputError(
                 f"{path} belongs to another run: {said}; use the same settings and data to resume, or {anew()}"
             )
+
+
+def _is_hash(value: Any) -> bool:
+    """Whether a value stands for data or code, and tells a person nothing."""
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{16,}( [0-9a-f]{16,})*", value) is not None
 
 
 def _short(value: Any) -> str:
