@@ -328,7 +328,7 @@ def test_every_result_names_a_commit_of_the_history():
         found = dict.fromkeys(commits(json.loads(path.read_text(encoding="utf-8"))), path)
         named |= found
         nameless |= set() if found else {path.name}
-    assert nameless <= {"golden.json", "finetune.json"}  # of before; their scripts name it now
+    assert nameless <= {"golden.json"}  # of before; its script names it now
     for path in sorted((ROOT / "results").rglob(store.GATHERED)):
         named |= dict.fromkeys(commits([json.loads(text) for text in pd.read_parquet(path)["record"]]), path)
     assert len(named) > 50
