@@ -259,6 +259,8 @@ def _feature_rows(x: Any, columns: list[str] | None, what: str) -> TensorRows | 
     try:
         data = x if _stays(x) else check_array(x, dtype=np.float32, order="C", ensure_all_finite=False)
     except ValueError as error:
+        if np.ndim(x) == 2 and np.shape(x)[1] == 0:
+            raise InputError(f"{what} has 0 feature(s): its shape is {np.shape(x)}, a row and no column") from error
         raise InputError(f"{what}: {_of_column(x)}{_without_values(error)}") from error
     except TypeError as error:  # records, or dicts
         raise InputError(
@@ -279,7 +281,10 @@ def _stays(x: Any) -> bool:
 def _not_finite(value: float, row: int, column: str, what: str) -> InputError:
     found = "NaN" if np.isnan(value) else "inf or a value too large for float32"
     name = "Input X" if what == "X" else what  # as scikit-learn says it
-    return InputError(f"{name} contains {found}: row {row}, column {column}. Remove the row or fill the value in")
+    return InputError(
+        f"{name} contains {found}: row {row}, column {column}. Remove the row or fill the value in; of a data frame "
+        f"(pandas.DataFrame({what})) empty cells are filled"
+    )
 
 
 def _as_tensor(array: NDArray[Any]) -> Tensor:

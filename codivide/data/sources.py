@@ -48,7 +48,7 @@ from codivide.data.packed import load_npz, npz_inputs
 from codivide.data.row_order import index_names, said_of_index, warn_of_order
 from codivide.data.rows import Rows
 from codivide.data.source import Classes, Inputs, Reading, Source, Wanted, as_path
-from codivide.data.table_files import COMPRESSIONS, FORMATS, folder_parts, is_table
+from codivide.data.table_files import COMPRESSIONS, FORMATS, folder_parts, is_table, several_files
 from codivide.data.table_sets import frame_inputs, load_frame, load_table, table_inputs
 from codivide.data.targets import all_alike, options_for, with_points
 from codivide.data.texts import NO_TEXTS, TAKES_TEXTS, are_texts, from_texts
@@ -395,6 +395,8 @@ def _no_source(path: Path) -> InputError:
         except InputError as error:  # which names the tables
             return error
     if there.exists():
+        if several := several_files(there):
+            return InputError(f"{path} {several}")
         return InputError(
             f"{path} is no data set: use a folder, a table ({', '.join(FORMATS)}; also {', '.join(COMPRESSIONS)}), "
             "or an .npz file of x and y"
