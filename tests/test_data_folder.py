@@ -428,7 +428,7 @@ def test_whole_numbers_that_pandas_wrote_with_a_point(root):
     [
         ("path,lable\na.png,1\n", r"no column 'label' \(columns: path, lable\)"),
         ("path,label\n", "no rows"),
-        ("", "cannot be read"),
+        ("", "has no rows: it is empty"),
         ("path,label\ncat/1.png,a\ncat/1.png,b\n", "'cat/1.png' comes twice, in rows 0 and 1"),
         ("path,label\ncat/1.png,a\n./cat/1.png,b\n", r"'./cat/1.png' comes twice, in rows 0 \(as 'cat/1.png'\) and 1"),
         ("path,label\ncat/1.png,a\n,b\n", r"row 1 \(line 3\) has no path"),

@@ -261,7 +261,7 @@ def test_errors_say_what_to_do(tmp_path):
         ("a,label\n1,x\n2,y\n1,2,3\n", "t.csv: line 4 has 3 cells, but the lines above have 2 at most"),
         ("# by me\na,label\n" + "1,x\n2,y\n" * 40 + "1,2,3\n", "t.csv: line 83 has 3 cells"),
         ('a,label\n1,x\n2,"y\n3,x\n', "t.csv: the quote that opens at about line 3 is never closed"),
-        ("a,label\n0,x,\n1,y,\n", "3, not 2 .a, label., and each line ends with one of the commas"),
+        ("a,label\n0,x,\n1,y,\n", "names .a, label.: 3, not 2, and each line ends with one of the commas"),
     ],
 )
 def test_what_is_wrong_with_a_line_is_said_in_plain_words(tmp_path, content, says):

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from codivide.core.errors import InputError
 from codivide.core.files import array_sum, atomic, let_go
-from codivide.data.images import DEPTHS, Passing, Pixels, Probe, Shape, choose_shape, decode_file, probe_file
+from codivide.data.images import DEPTHS, Passing, Pixels, Probe, Shape, choose_shape, decode_file, of_depths, probe_file
 from codivide.data.loaded import Skipped
 from codivide.data.options import ReadOptions
 from codivide.data.progress import Working
@@ -167,7 +167,7 @@ def _is_flat(image: Pixels) -> bool:
 
 def _said(depths: Mapping[str, int], flat: Sequence[str]) -> tuple[str, ...]:
     """What is worth a word: how many images have so many bits a value, and which are nearly of one colour."""
-    said = [f"images of {bits} bits a value, read by that depth: {count:,}" for bits, count in sorted(depths.items())]
+    said = list(of_depths({int(bits): count for bits, count in depths.items()}))
     if flat:
         named = ", ".join(flat[:_NAMED]) + (", ..." if len(flat) > _NAMED else "")
         said.append(f"images that are nearly of one colour: {len(flat):,} ({named})")

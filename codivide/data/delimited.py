@@ -152,8 +152,8 @@ def _check_header(text: str, delimiter: str, path: Path) -> None:
     if len(first) == 2 and len(first[1]) > len(first[0]):
         more = f", and each line ends with one of the {_DELIMITERS[delimiter]}" if not first[1][-1] else ""
         raise InputError(
-            f"{path}: lines have more fields than the header has names: {len(first[1])}, not {len(first[0])} "
-            f"({', '.join(first[0][:10])}){more}"
+            f"{path}: lines have more fields than the header has names ({', '.join(first[0][:10])}): {len(first[1])}, "
+            f"not {len(first[0])}{more}"
         )
 
 
