@@ -90,15 +90,21 @@ def noise(
     check_source(source)
     _check_probs(probs, table, spec, out)
     from codivide.audit.noise_report import from_reading, noise_report
+    from codivide.audit.target_predictions import of_predictions
     from codivide.data.experiment import spoil
-    from codivide.data.options import ReadOptions
+    from codivide.data.options import CLASSES, ReadOptions
     from codivide.data.sources import load
     from codivide.noise import synthetic
     from codivide.noise.report import estimate
     from codivide.runs.folder import is_audit, is_run
 
     check_new_file(out)
-    options = ReadOptions(progress=True, group=probs.group, **table.options())
+    options = ReadOptions(progress=True, **table.options(), **probs.options())
+    if probs.probs and probs.task != CLASSES:
+        brought = probs.bring_targets(source, options)
+        report = of_predictions(brought.labelled.labels, brought.said, options).report
+        _say_report(report, as_json=as_json)
+        return
     if probs.probs:
         labelled, found, _ = probs.bring(source, options)
         _say_report(estimate(from_reading(found, labelled.groups), seed=seed), as_json=as_json)
@@ -139,8 +145,9 @@ def _say_of(loaded: Loaded) -> None:
 def _check_probs(probs: ProbsFlags, table: TableFlags, spec: str | None, out: Path | None) -> None:
     """InputError for flags that do not go with those of probabilities."""
     if not probs.probs:
-        if probs.classes is not None:
-            raise InputError("--classes goes with --probs")
+        for name, value in {"classes": None, "task": "classes", "separator": ";"}.items():
+            if getattr(probs, name) != value:
+                raise InputError(f"--{name} goes with --probs")
         return
     given = {"SPEC": spec, "--out": out, "--columns": table.columns, "--drop": table.drop}
     for name in (name for name, value in given.items() if value is not None):
