@@ -18,6 +18,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import REGRESSION, TASKS, ReadOptions
 from codivide.data.own_table import suited
 from codivide.data.row_order import warn_of_order
+from codivide.data.source import Part
 from codivide.data.sources import load_raw
 from codivide.data.targets import (
     Members,
@@ -64,20 +65,21 @@ class JudgedTargets(NamedTuple):
     remarks: list[str]
 
 
-def load_targets(source: object, y: object, options: ReadOptions) -> Loaded:
+def load_targets(source: object, y: object, options: ReadOptions, part: Part | None = None) -> Loaded:
     """Data with texts for targets, and images as features.
 
     Args:
         source: see ``data.sources.load``.
         y: targets in memory, see ``data.targets.texts_of``; None: the source brings them.
         options: the task, and how the source is read.
+        part: of the samples, see ``data.sources.load_raw``; None: all.
 
     Raises:
         InputError: a source or targets that cannot be read.
     """
     warn_of_order(source, y=y)
     written = None if y is None else texts_of(y, options)
-    loaded = encode.of_images(load_raw(source, written and written.texts, options=options), options)
+    loaded = encode.of_images(load_raw(source, written and written.texts, options=options, part=part), options)
     loaded = loaded if written is None else written.of(loaded)
     if loaded.annotations is not None:
         raise InputError(f"several annotators have no consensus of the task {options.task}: give one column of targets")
