@@ -17,6 +17,7 @@ from codivide.data.groups import tensors, together
 from codivide.data.loaded import Loaded
 from codivide.data.options import REGRESSION, TASKS, ReadOptions
 from codivide.data.own_table import suited
+from codivide.data.pretrained import pixels_of
 from codivide.data.row_order import warn_of_order
 from codivide.data.source import Part
 from codivide.data.sources import load_raw
@@ -84,7 +85,7 @@ def load_targets(source: object, y: object, options: ReadOptions, part: Part | N
     if loaded.annotations is not None:
         raise InputError(f"several annotators have no consensus of the task {options.task}: give one column of targets")
     if len(loaded.x.shape) != 1:
-        loaded = encode.of_images(loaded, replace(options, encoder=encode.OF_PHOTOS))
+        loaded = encode.of_images(loaded, replace(options, encoder=encode.of_photos(loaded)))
     return replace(loaded, classes=tuple(str(name) for name in loaded.classes))
 
 
@@ -158,6 +159,7 @@ def _known(loaded: Loaded) -> dict[str, Any]:
         "groups": groups,
         "copies": copies,
         "weight": loaded.weight,
+        "pixels": pixels_of(loaded.encoder),
     }
 
 
@@ -197,7 +199,9 @@ def _numbers(
     y = numbers(loaded)
     known = _known(loaded)
     learned: LearnedNumbers = learn_numbers(
-        Numbers(y=y, **known), regressor=None if own_model is None else OwnRegressor(*own_model), **learning
+        Numbers(y=y, **known),
+        regressor=None if own_model is None else OwnRegressor(*own_model),
+        **learning,
     )
     unseen = learned.report["hidden"], learned.report["most"]
     report = target_report.of_numbers(learned.clean_prob, *unseen, tuple(learned.remarks.values()))
