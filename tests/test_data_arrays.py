@@ -100,6 +100,11 @@ def test_arrays_of_more_than_eight_bits_are_read_as_files_of_them(shape, tmp_pat
         array_rows(np.array([[[0, 65536]]]))
 
 
+def test_numbers_with_gaps_say_that_a_data_frame_may_have_them():
+    with pytest.raises(InputError, match=r"row 1, column 0.*A data frame, .*may have empty cells$"):
+        load(np.array([[1.0], [np.nan]]), [0, 1])
+
+
 def test_features_of_every_container():
     x = GEN.random((5, 3))
     for given_x in (x, x.tolist(), torch.from_numpy(x), pd.DataFrame(x, columns=list("abc")), x.astype(object)):

@@ -1,5 +1,6 @@
 """Tables with columns of any kind: what becomes of each, what is left out, and the way back from a saved model."""
 
+import datetime
 import json
 import sys
 import warnings
@@ -522,3 +523,17 @@ def test_new_rows_may_be_records_and_what_is_no_table_says_so():
         NoisyLabelClassifier().fit(frame[:0], [])
     with pytest.raises(InputError, match=r"X has 0 feature\(s\): its shape is \(60, 0\)"):
         NoisyLabelClassifier().fit(frame[[]], ["n", "p"] * 30)
+
+
+@pytest.mark.parametrize("form", ["texts", "dates", "cells"])
+def test_dates_without_an_end_are_dates(form):
+    written = ["9999-12-31", "1000-01-01", "2020-06-01", None] * 15
+    cells = pd.Series(written, dtype=object)
+    if form != "texts":
+        cells = cells.map(lambda text: text and datetime.date.fromisoformat(text))
+    frame = pd.DataFrame({"until": cells.astype("datetime64[us]") if form == "dates" else cells})
+    loaded = load(frame, ["n", "p", "n", "p"] * 15)
+    rows = loaded.x[torch.arange(4)]
+    assert rows[:, 0].tolist() == [2932896, -354285, 18414, 18414]  # an empty cell has the median
+    assert rows[:3, 1].tolist() == [12, 1, 6]
+    assert torch.equal(loaded.encoder.encode(frame[:4])[torch.arange(4)], rows)

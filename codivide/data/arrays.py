@@ -29,6 +29,7 @@ from codivide.data.rows import CHUNK, IndexedRows, MemmapRows, Rows, SparseRows,
 from codivide.data.views import AUGMENTS
 
 CHANNELS = (1, 3, 4)
+_FILLED = ". A data frame, pandas.DataFrame(X), may have empty cells"
 _NARROW = 8  # pixels of height from which on a width of 3 or 4 is taken for channels
 
 
@@ -64,7 +65,7 @@ def from_arrays(
     """
     if y is None:
         raise InputError(_of_dicts(x) or NO_Y)
-    rows = x if isinstance(x, TensorRows | MemmapRows | SparseRows | IndexedRows) else array_rows(x)
+    rows = x if isinstance(x, TensorRows | MemmapRows | SparseRows | IndexedRows) else array_rows(x, advice=_FILLED)
     names = None if ids is None or isinstance(ids, range) else ids
     check_length(y, "y", len(rows))
     consensus, read = None, LabelNotes()
@@ -134,12 +135,13 @@ def choose_augment(wanted: str, shape: tuple[int, ...]) -> str:
     return "jitter" if len(shape) == 1 else "shift" if shape[0] == 1 else "photo"
 
 
-def array_rows(x: object, what: str = "X") -> Rows:
+def array_rows(x: object, what: str = "X", advice: str = "") -> Rows:
     """Samples in memory as rows.
 
     Args:
         x: see :func:`from_arrays`; lists are made an array first.
         what: what to call it in a message.
+        advice: what to do about empty cells, after the message.
 
     Returns:
         Rows ``[N, C, H, W]`` uint8 or float32, or ``[N, D]`` float32.
@@ -173,7 +175,7 @@ def array_rows(x: object, what: str = "X") -> Rows:
         more = f". Make a data frame of records and dicts: pandas.DataFrame({what})" if held is dict else ""
         raise InputError(f"{what} holds objects of type {held.__name__}, which are no samples that can be read{more}")
     if array.ndim not in (3, 4):
-        return _feature_rows(array, None, what)
+        return _feature_rows(array, None, what, advice)
     if array.dtype.kind not in "biuf":
         raise InputError(f"{what} has dtype {array.dtype}; images must be uint8 or float")
     return _image_rows(_as_tensor(array), what)
@@ -258,7 +260,7 @@ def _of_dicts(x: Any) -> str | None:
     )
 
 
-def _feature_rows(x: Any, columns: list[str] | None, what: str) -> TensorRows | MemmapRows:
+def _feature_rows(x: Any, columns: list[str] | None, what: str, advice: str = "") -> TensorRows | MemmapRows:
     try:
         data = x if _stays(x) else check_array(x, dtype=np.float32, order="C", ensure_all_finite=False)
     except ValueError as error:
@@ -272,7 +274,8 @@ def _feature_rows(x: Any, columns: list[str] | None, what: str) -> TensorRows | 
     bad = first_bad(data)
     if bad is not None:
         row, column = bad
-        raise _not_finite(data[bad], row, repr(columns[column]) if columns else str(column), what)
+        said = _not_finite(data[bad], row, repr(columns[column]) if columns else str(column), what)
+        raise InputError(f"{said}{advice}")
     return MemmapRows(data) if isinstance(data, np.memmap) else TensorRows(_as_tensor(data))
 
 
@@ -284,10 +287,7 @@ def _stays(x: Any) -> bool:
 def _not_finite(value: float, row: int, column: str, what: str) -> InputError:
     found = "NaN" if np.isnan(value) else "inf or a value too large for float32"
     name = "Input X" if what == "X" else what  # as scikit-learn says it
-    return InputError(
-        f"{name} contains {found}: row {row}, column {column}. Remove the row or fill the value in; of a data frame "
-        f"(pandas.DataFrame({what})) empty cells are filled"
-    )
+    return InputError(f"{name} contains {found}: row {row}, column {column}. Remove the row or fill the value in")
 
 
 def _as_tensor(array: NDArray[Any]) -> Tensor:
