@@ -264,7 +264,7 @@ def _feature_rows(x: Any, columns: list[str] | None, what: str, advice: str = ""
     try:
         data = x if _stays(x) else check_array(x, dtype=np.float32, order="C", ensure_all_finite=False)
     except ValueError as error:
-        if np.ndim(x) == 2 and np.shape(x)[1] == 0:
+        if columns == []:  # of which pandas says something else
             raise InputError(f"{what} has 0 feature(s): its shape is {np.shape(x)}, a row and no column") from error
         raise InputError(f"{what}: {_of_column(x)}{_without_values(error)}") from error
     except TypeError as error:  # records, or dicts
