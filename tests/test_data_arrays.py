@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from scipy import sparse
 
 from codivide.core.errors import InputError
@@ -74,6 +75,34 @@ def test_integer_bool_and_half_images():
     assert array_rows(torch.ones(2, 3, 3, dtype=torch.bfloat16)).dtype == torch.float32
     with pytest.raises(InputError, match="integers from -1 to 300"):
         array_rows(np.array([[[-1, 300]]]))
+
+
+@pytest.mark.parametrize("shape", [(6, 9, 9), (6, 9, 9, 3), (6, 3, 9, 9)])
+def test_arrays_of_more_than_eight_bits_are_read_as_files_of_them(shape, tmp_path):
+    x = (GEN.integers(0, 4096, shape)).astype(np.uint16)
+    x[0] = np.minimum(x[0], 200)  # of 8 bits: as it is
+    x[1, 0, 0], x[2, 0, 0] = 5000, 65535
+    loaded = load(x, [0, 1] * 3)
+    assert loaded.said == tuple(
+        f"images of {bits} bits a value, read by that depth: {n}" for bits, n in ((12, 3), (14, 1), (16, 1))
+    )
+    for row, most in enumerate((255, 16383, 65535, 4095, 4095, 4095)):
+        image = torch.tensor(np.rint(x[row] * (255 / most)).astype(np.uint8))
+        image = image[None] if len(shape) == 3 else image if shape[1] == 3 else image.permute(2, 0, 1)
+        assert torch.equal(loaded.x[torch.tensor([row])][0], image)
+        assert torch.equal(array_rows(torch.tensor(x[row : row + 1].astype(np.int32)))[torch.tensor([0])][0], image)
+    if len(shape) == 3:
+        for row, image in enumerate(x):
+            (tmp_path / f"c{row % 2}").mkdir(exist_ok=True)
+            Image.fromarray(image).save(tmp_path / f"c{row % 2}" / f"{row}.png")
+        assert sorted(load(tmp_path).said) == sorted(loaded.said)
+    with pytest.raises(InputError, match="integers from 0 to 65536; integer images must lie within 0 to 255, or"):
+        array_rows(np.array([[[0, 65536]]]))
+
+
+def test_numbers_with_gaps_say_that_a_data_frame_may_have_them():
+    with pytest.raises(InputError, match=r"row 1, column 0.*A data frame, .*may have empty cells$"):
+        load(np.array([[1.0], [np.nan]]), [0, 1])
 
 
 def test_features_of_every_container():

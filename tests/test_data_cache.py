@@ -53,6 +53,19 @@ def cache_files():
     return sorted(ReadOptions().cache.glob("*"))
 
 
+def test_a_part_has_a_cache_of_its_own_beside_that_of_the_whole(source, decoded_names):
+    entries = [Entry(path.name, path) for path in sorted(source.glob("*.png"))]
+    part = [entries[1], entries[3]]
+    assert reds(decode_files(part, source, ReadOptions(workers=1), part=True)) == [1, 3]
+    assert decoded_names == ["1.png", "3.png"]
+    assert reds(read(source)) == [0, 1, 2, 3]
+    assert decoded_names == ["1.png", "3.png", "0.png", "2.png"]
+    assert reds(decode_files(entries[1:3], source, ReadOptions(workers=1), part=True)) == [1, 2]
+    assert reds(read(source)) == [0, 1, 2, 3]
+    assert len(decoded_names) == 4
+    assert len(cache_files()) == 2
+
+
 def test_second_run_decodes_nothing(source, decoded_names):
     assert reds(read(source)) == [0, 1, 2, 3]
     assert len(decoded_names) == 4

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from PIL import Image
 from codivide.audit import facts
 from codivide.cli.app import main
 from codivide.core.errors import InputError
-from codivide.data import images
+from codivide.data import cache, experiment, images
 from codivide.data.images import on_disk, written
-from codivide.data.sources import ReadOptions, load
+from codivide.data.source import Part
+from codivide.data.sources import ReadOptions, load, load_raw
 
 
 def picture(path, red=0, size=8):
@@ -428,7 +430,7 @@ def test_whole_numbers_that_pandas_wrote_with_a_point(root):
     [
         ("path,lable\na.png,1\n", r"no column 'label' \(columns: path, lable\)"),
         ("path,label\n", "no rows"),
-        ("", "cannot be read"),
+        ("", "has no rows: it is empty"),
         ("path,label\ncat/1.png,a\ncat/1.png,b\n", "'cat/1.png' comes twice, in rows 0 and 1"),
         ("path,label\ncat/1.png,a\n./cat/1.png,b\n", r"'./cat/1.png' comes twice, in rows 0 \(as 'cat/1.png'\) and 1"),
         ("path,label\ncat/1.png,a\n,b\n", r"row 1 \(line 3\) has no path"),
@@ -482,3 +484,28 @@ def test_the_folder_of_photos(data_root):
     assert len(loaded.classes) == 10
     assert (loaded.x.shape, loaded.skipped) == ((3, 32, 32), ())
     assert np.mean(loaded.y != loaded.truth) == pytest.approx(0.40, abs=0.01)
+
+
+@pytest.mark.parametrize("form", ["folder", "manifest"])
+def test_of_a_part_no_other_training_image_is_read(tmp_path, monkeypatch, form):
+    names = [f"{split}/{label}/{k}.png" for split in ("train", "test") for label in ("a", "b") for k in range(12)]
+    for k, name in enumerate(names):
+        picture(tmp_path / "set" / name, k)
+    source = tmp_path / "set"
+    if form == "manifest":
+        parts = [name.split("/") for name in names]
+        table = pd.DataFrame({"path": names, "label": [p[1] for p in parts], "split": [p[0] for p in parts]})
+        table.assign(true_label=table["label"], patient=range(48)).to_csv(source / "m.csv", index=False)
+        source = source / "m.csv"
+    options = ReadOptions(workers=1, group="patient" if form == "manifest" else None)
+    expected = experiment.part(load_raw(source, options=replace(options, cache_dir=tmp_path / "other")), 7, 3)
+    opened, decode = [], cache.decode_file
+    monkeypatch.setattr(cache, "decode_file", lambda path, shape: opened.append(path) or decode(path, shape))
+    found = load_raw(source, options=options, part=Part(7, 3))
+    assert len(opened) == 7 + 24
+    assert found.ids == expected.ids
+    for name in ("y", "truth", "groups"):
+        assert np.array_equal(getattr(found, name), getattr(expected, name))
+    rows = torch.arange(7)
+    assert torch.equal(found.x[rows], expected.x[rows])
+    assert found.test.ids == expected.test.ids

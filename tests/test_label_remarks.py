@@ -36,6 +36,12 @@ def written(folder, labels, **columns):
     return folder / "rows.csv"
 
 
+def test_a_number_is_alike_with_and_without_a_point_and_zeros(tmp_path):
+    assert twins(["1", "1.0", "1.00", "10", "1.5", "-2", "-2.0", "v1.0"]) == [["-2", "-2.0"], ["1", "1.0", "1.00"]]
+    said = label_remarks(load(written(tmp_path, ["1", "2.0", "1.0"] * 8)))
+    assert any("Unicode form, or by .0 behind a number: '1' (8) and '1.0' (8)" in remark for remark in said)
+
+
 def test_names_that_differ_by_case_space_or_form_only_are_alike():
     assert twins(["cat", "Cat ", " CAT", "c at", COMPOSED, DECOMPOSED, "straße", "STRASSE"]) == [
         [" CAT", "Cat ", "cat"],

@@ -1,5 +1,6 @@
 """Tables with columns of any kind: what becomes of each, what is left out, and the way back from a saved model."""
 
+import datetime
 import json
 import sys
 import warnings
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from codivide import METHODS, InputError, NoisyLabelClassifier, audit
+from codivide import METHODS, Features, InputError, NoisyLabelClassifier, audit
 from codivide.audit.material import from_data
 from codivide.audit.shown import Shown
 from codivide.audit.target_judging import load_targets
@@ -507,3 +508,32 @@ def test_new_files_are_read_with_the_points_of_the_training(cells, read, tmp_pat
 def test_targets_with_points_between_thousands_are_whole_numbers():
     loaded = load_targets(np.arange(40.0)[:, None], GERMAN * 8, ReadOptions(task="regression"))
     assert sorted(map(float, loaded.classes)) == [3, 950, 1234, 12_500, 1_000_000]
+
+
+def test_new_rows_may_be_records_and_what_is_no_table_says_so():
+    frame = pd.DataFrame({"a": np.arange(60) % 5 + 5.0 * (np.arange(60) % 2), "b": ["x", "y"] * 30})
+    found = NoisyLabelClassifier(Features(heads="linear")).fit(frame, ["n", "p"] * 30)
+    assert found.predict(frame[:2].to_dict("records")).tolist() == ["n", "p"]
+    for one in (frame.iloc[0], frame.iloc[0].to_dict()):
+        with pytest.raises(
+            InputError, match=r"X is one row, and the model takes tables: give pandas.DataFrame\(\[X\]\)"
+        ):
+            found.predict(one)
+    with pytest.raises(InputError, match=r"the table has 0 sample\(s\), only columns: a, b"):
+        NoisyLabelClassifier().fit(frame[:0], [])
+    with pytest.raises(InputError, match=r"X has 0 feature\(s\): its shape is \(60, 0\)"):
+        NoisyLabelClassifier().fit(frame[[]], ["n", "p"] * 30)
+
+
+@pytest.mark.parametrize("form", ["texts", "dates", "cells"])
+def test_dates_without_an_end_are_dates(form):
+    written = ["9999-12-31", "1000-01-01", "2020-06-01", None] * 15
+    cells = pd.Series(written, dtype=object)
+    if form != "texts":
+        cells = cells.map(lambda text: text and datetime.date.fromisoformat(text))
+    frame = pd.DataFrame({"until": cells.astype("datetime64[us]") if form == "dates" else cells})
+    loaded = load(frame, ["n", "p", "n", "p"] * 15)
+    rows = loaded.x[torch.arange(4)]
+    assert rows[:, 0].tolist() == [2932896, -354285, 18414, 18414]  # an empty cell has the median
+    assert rows[:3, 1].tolist() == [12, 1, 6]
+    assert torch.equal(loaded.encoder.encode(frame[:4])[torch.arange(4)], rows)

@@ -71,6 +71,11 @@ def test_images(encoder, tmp_path):
     assert (again.predict(x) == Y).all()  # a finished run is read, and no file holds the encoder
 
 
+def test_a_torch_module_takes_no_texts():
+    with pytest.raises(InputError, match="'own:Colours' is a torch module, which takes images, but the samples are te"):
+        NoisyLabelClassifier(encoder=Colours()).fit(["a b", "c d"] * 20, Y)
+
+
 def test_a_run_of_files_is_audited_with_its_pictures(tmp_path):
     from PIL import Image
 

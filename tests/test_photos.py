@@ -17,7 +17,7 @@ from codivide.audit.material import from_run
 from codivide.cli.app import main
 from codivide.cli.fit import NOT_USABLE
 from codivide.core.errors import InputError
-from codivide.data import encode, networks, pretrained, progress
+from codivide.data import cache, encode, networks, pretrained, progress
 from codivide.data.encoder import Encoding
 from codivide.data.levels import as_levels
 from codivide.data.loaded import Loaded
@@ -156,8 +156,10 @@ def test_the_encoder_sees_what_is_left(packaged, tmp_path, monkeypatch, capsys):
     for row, (image, name) in enumerate(zip(x, y, strict=True)):
         Image.fromarray(image).save(tmp_path / "photos" / name / f"{row}.png")
     words = ["fit", tmp_path / "photos", "--limit", "40", "--out", tmp_path / "run"]
+    opened, decode = [], cache.decode_file
+    monkeypatch.setattr(cache, "decode_file", lambda path, shape: opened.append(path) or decode(path, shape))
     code, out, err = command(monkeypatch, capsys, *words)
-    assert (code, Colours.seen) == (0, 40)
+    assert (code, Colours.seen, len(opened)) == (0, 40, 40)
     assert "encoder efficientnet-lite0" in err
     assert "--encoder best" in out + err
     (tmp_path / "new").mkdir()

@@ -1,5 +1,7 @@
 """``audit.from_probs`` with numbers: predictions of somebody's regressor."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -109,3 +111,71 @@ def test_predictions_that_say_nothing_or_the_very_targets_are_told():
     assert "the predictions say nothing" in str(found).replace("\n  ", " ")
     with pytest.warns(UserWarning, match="100 % of the predictions are the very targets"):
         audit.from_probs(given, given, task="regression")
+
+
+def audited(monkeypatch, capsys, *words):
+    """What a command prints."""
+    monkeypatch.setattr("sys.argv", ["codivide", *map(str, words)])
+    with pytest.raises(SystemExit):
+        app.main()
+    said = capsys.readouterr()
+    return said.out + said.err
+
+
+def test_predictions_in_files_are_judged_as_in_python(tmp_path, monkeypatch, capsys):
+    given, predicted = guessed()
+    names = [f"h{k}" for k in range(len(given))]
+    known = pd.Series(given, index=names)
+    expected = audit.from_probs(known, predicted, task="regression").labels
+    table = tmp_path / "prices.csv"
+    pd.DataFrame({"id": names, "text": [f"house {k}" for k in range(300)], "price": given}).to_csv(table, index=False)
+    np.save(tmp_path / "p.npy", predicted[:, None])
+    order = np.random.default_rng(1).permutation(300)
+    moved = pd.DataFrame({"id": names, "other": "x", "Predicted": predicted}).iloc[order]
+    moved.to_csv(tmp_path / "p.csv", index=False, sep=";", decimal=",")
+    asked = ("--label", "price", "--task", "regression")
+    for k, files in enumerate((["p.npy"], ["p.csv"], ["p.npy", "p.csv"])):
+        probs = [word for name in files for word in ("--probs", tmp_path / name)]
+        said = audited(monkeypatch, capsys, "audit", table, *asked, *probs, "--out", tmp_path / f"out{k}")
+        assert "12 of 300 targets look wrong" in said
+        found = pd.read_parquet(tmp_path / f"out{k}" / "labels.parquet")
+        assert found["id"].tolist() == names
+        np.testing.assert_allclose(found["clean_prob"], expected["clean_prob"], rtol=1e-6)
+        assert (tmp_path / f"out{k}" / "report.html").read_text(encoding="utf-8").count("house 7")
+        assert "targets are wrong" in audited(monkeypatch, capsys, "noise", table, *asked, *probs)
+    assert cleaning.clean(tmp_path / "out1", tmp_path / "cleaned").changes["id"].tolist() == names[:12]
+
+
+def test_probabilities_of_several_labels_in_a_file_go_by_their_names(tmp_path, monkeypatch, capsys):
+    given, _ = guessed()
+    tags = np.stack([given > 0, given > 5], axis=1)
+    probs = np.clip(tags * 0.8 + 0.1 + 0.05 * np.random.default_rng(0).normal(size=tags.shape), 0, 1)
+    tags[:30, 0] = ~tags[:30, 0]
+    expected = audit.from_probs(pd.DataFrame(tags * 1, columns=["sky", "sea"]), probs, task="multilabel")
+    pd.DataFrame(tags * 1, columns=["sky", "sea"]).to_csv(tmp_path / "tags.csv", index=False)
+    pd.DataFrame(probs[:, ::-1], columns=["sea", "sky"]).to_csv(tmp_path / "p.csv", index=False)
+    asked = ("--label", "sky,sea", "--task", "multilabel", "--probs", tmp_path / "p.csv")
+    audited(monkeypatch, capsys, "audit", tmp_path / "tags.csv", *asked, "--out", tmp_path / "out")
+    found = pd.read_parquet(tmp_path / "out" / "labels.parquet")
+    np.testing.assert_allclose(found["clean_prob"], expected.labels["clean_prob"], rtol=1e-6)
+    assert "give one file" in audited(monkeypatch, capsys, "noise", tmp_path / "tags.csv", *asked, *asked[-2:])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("short.csv", "prediction\n1\n2\n", "short.csv has 2 rows, but "),
+        ("two.csv", "a,b\n" + "1,2\n" * 300, "two.csv has columns a, b: call that of the predictions 'prediction'"),
+        ("bare.csv", "2.5\n" * 300, "the first line of .*bare.csv holds a prediction, 2.5, not a name"),
+        ("gap.csv", "p\n" + "1\n" * 9 + "oops\n" + "1\n" * 290, "gap.csv: the prediction of 9 is no finite number"),
+        ("p.txt", "x", "p.txt: give predictions as .npy, .npz, or a table"),
+    ],
+)
+def test_predictions_that_do_not_fit_are_named_by_file_and_row(tmp_path, monkeypatch, capsys, name, content, says):
+    pd.DataFrame({"label": guessed()[0]}).to_csv(tmp_path / "t.csv", index=False)
+    (tmp_path / name).write_text(content)
+    asked = ("noise", tmp_path / "t.csv", "--probs", tmp_path / name)
+    assert re.search(says, audited(monkeypatch, capsys, *asked, "--task", "regression"))
+    assert "--group does not go with" in audited(monkeypatch, capsys, *asked, "--task", "regression", "--group", "g")
+    assert "task" in audited(monkeypatch, capsys, *asked, "--task", "regresion")
+    assert "--task goes with --probs" in audited(monkeypatch, capsys, *asked[:2], "--task", "regression")

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from codivide import load_model
+from codivide.audit.target_judging import load_targets
+from codivide.data import encode
+from codivide.data.loaded import Loaded
 from codivide.data.looks import in_grey
+from codivide.data.options import ReadOptions
 from codivide.data.rows import TensorRows
+from codivide.data.sources import load
 from codivide.fit.estimate import features_seconds, of_photos
+from codivide.methods.features import number_heads
 from codivide.methods.features.learn import _plain, learn
 from codivide.methods.features.matrix import Scale
 from codivide.methods.features.model import FeatureModel
+from codivide.methods.features.number_heads import LINEAR
+from codivide.methods.features.numbers import Numbers, learn_numbers
 from codivide.methods.features.options import ASIDE, Features
 from codivide.methods.features.pacing import Clock, Rounds
 from codivide.methods.features.perceptron import Perceptron
 from codivide.methods.features.problem import Problem
 from codivide.methods.features.sides import Sides
 from codivide.methods.features.table import Table
+from codivide.methods.features.tags import Tags, learn_tags
 
 QUICK = {"hidden": 8, "updates": 30}
 
@@ -127,3 +139,59 @@ def test_images_are_grey_in_three_channels_too_and_few_may_have_colour(scale, co
     assert in_grey(rows) is expected
     assert in_grey(TensorRows(torch.zeros(4, 1, 16, 16)))
     assert in_grey(TensorRows(torch.zeros(4, 3, 16, 16)))
+
+
+@pytest.mark.parametrize("kind", [LINEAR, f"{LINEAR}{ASIDE}"])
+def test_a_head_of_numbers_sees_its_side_as_if_it_were_alone(kind: str) -> None:
+    x, _ = samples(90, 1, 0.3)
+    y = np.random.default_rng(1).normal(size=90)
+    side = slice(0, 6) if kind == LINEAR else slice(6, 15)
+    known = {"penalty": 1e-2, "seed": 0}
+    head = number_heads.fit(kind, x, y, np.ones(90), scale=Scale.fit(x), pixels=9, **known)
+    scale = Scale.fit(x[:, side])
+    alone = number_heads.fit(LINEAR, np.ascontiguousarray(x[:, side]), y, np.ones(90), scale=scale, **known)
+    assert np.allclose(head.predict(x, Scale.fit(x)), alone.predict(x[:, side], scale), atol=1e-5)
+
+
+def test_numbers_that_pixels_tell_are_learned_from_them_and_saved(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 60)).astype(np.float32)
+    y = x[:, 40:] @ rng.normal(size=20) + 0.1 * rng.normal(size=200)
+    found = learn_numbers(Numbers(x, y, pixels=20))
+    assert found.report["pool"] == {LINEAR: 0.0, f"{LINEAR}{ASIDE}": 1.0}
+    found.model.save(tmp_path / "m.safetensors")
+    assert np.allclose(load_model(tmp_path / "m.safetensors").predict(x), found.model.predict(x))
+    assert "pixels" not in "".join(learn_numbers(Numbers(x, y)).report["pool"])
+
+
+def test_labels_that_pixels_tell_are_learned_from_them_and_saved(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 300)).astype(np.float32)
+    y = np.stack([x[:, 290] > 0, x[:, :2].sum(1) > 0], 1).astype(np.int64)
+    found = learn_tags(Tags(x, y, ("p", "f"), pixels=10))
+    assert found.model.share[0] > 0.9
+    assert found.model.share[1] < 0.1
+    said = found.model.probs(x)
+    changed = x.copy()
+    changed[:, :290] = 0
+    assert np.abs(found.model.probs(changed) - said)[:, 0].max() < 0.1
+    found.model.save(tmp_path / "m.safetensors")
+    assert np.allclose(load_model(tmp_path / "m.safetensors").probs(x), said)
+    assert learn_tags(Tags(x, y, ("p", "f"))).model.aside is None
+
+
+@pytest.mark.parametrize("task", ["regression", "multilabel"])
+def test_grey_images_have_their_pixels_whatever_a_label_is(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def encoded(loaded: Loaded, options: ReadOptions) -> Loaded:
+        asked.append(options.encoder)
+        return loaded if options.encoder == "auto" else load(np.zeros((len(loaded.y), 1)), loaded.y)
+
+    monkeypatch.setattr(encode, "of_images", encoded)
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=20) if task == "regression" else rng.integers(0, 2, (20, 2))
+    for channels in (1, 3):
+        x = rng.integers(0, 256, (20, 32, 32, channels), dtype=np.uint8)
+        load_targets(x, y, ReadOptions(task=task))
+    assert [name for name in asked if name != "auto"] == ["efficientnet-lite0+pixels", "efficientnet-lite0"]

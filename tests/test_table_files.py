@@ -121,7 +121,14 @@ def test_a_column_that_is_not_chosen_may_be_dropped_besides(tmp_path):
 
 @pytest.mark.parametrize(
     ("encoding", "said"),
-    [("utf-8", None), ("utf-8-sig", None), ("cp1252", "cp1252"), ("utf-16", "UTF-16"), ("utf-16-le", "UTF-16")],
+    [
+        ("utf-8", None),
+        ("utf-8-sig", None),
+        ("cp1252", "cp1252"),
+        ("utf-16", "UTF-16"),
+        ("utf-16-le", "UTF-16"),
+        ("utf-32", "UTF-32"),
+    ],
 )
 def test_encodings_are_found_and_named(tmp_path, encoding, said):
     path = tmp_path / "t.csv"
@@ -245,6 +252,41 @@ def test_errors_say_what_to_do(tmp_path):
         archive.writestr("b.csv", "b")
     with pytest.raises(InputError, match=r"holds 2 files \(a.csv, b.csv\)"):
         load(tmp_path / "two.csv.zip")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "t.csv has no rows: it is empty$"),
+        ("a,label\n1,x\n2,y\n1,2,3\n", "t.csv: line 4 has 3 cells, but the lines above have 2 at most"),
+        ("# by me\na,label\n" + "1,x\n2,y\n" * 40 + "1,2,3\n", "t.csv: line 83 has 3 cells"),
+        ('a,label\n1,x\n2,"y\n3,x\n', "t.csv: the quote that opens at about line 3 is never closed"),
+        ("a,label\n0,x,\n1,y,\n", "names .a, label.: 3, not 2, and each line ends with one of the commas"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_said_in_plain_words(tmp_path, content, says):
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(InputError, match=says):
+        load(tmp_path / "t.csv")
+
+
+def test_other_files_that_are_no_tables_say_why(tmp_path):
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
+        archive.writestr("a.csv", "a")
+        archive.writestr("b.csv", "b")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    for name, says in (("two.zip", "holds 2 files .a.csv, b.csv."), ("deep.json", "too deep within each other")):
+        with pytest.raises(InputError, match=says):
+            load(tmp_path / name)
+
+
+def test_arrays_in_a_column_are_no_image_and_a_cell_that_is_infinite_counts_as_empty(tmp_path):
+    frame = TABLE.assign(e=[np.zeros(3)] * 24, score=np.where(np.arange(24) == 3, np.inf, TABLE["score"]), label=LABELS)
+    frame.to_parquet(tmp_path / "t.parquet")
+    left_out = load(tmp_path / "t.parquet").encoder.left_out
+    assert left_out == [{"name": "e", "reason": "holds an array in row 0"}]
+    frame[["score", "label"]].to_csv(tmp_path / "t.csv", index=False)  # numbers alone: refused for one cell before
+    assert "1 cell is no number (inf)" in load(tmp_path / "t.csv").encoder.notes()["read"][0]["note"]
 
 
 def test_excel_needs_one_more_package(tmp_path, monkeypatch):

@@ -15,8 +15,9 @@ from codivide.audit.findings import Findings
 from codivide.audit.material import Material, of_targets
 from codivide.audit.neighbours import normalised
 from codivide.audit.noise_report import from_reading
-from codivide.audit.probs_files import Brought
+from codivide.audit.probs_files import Brought, Labelled
 from codivide.audit.reading import Reading, read
+from codivide.audit.target_files import BroughtTargets
 from codivide.audit.target_judging import check_task, refuse_unused, table_of_numbers, table_of_sets
 from codivide.audit.target_predictions import Scored, of_predictions
 from codivide.core.errors import InputError, option
@@ -26,6 +27,7 @@ from codivide.data.arrays import array_rows
 from codivide.data.images import is_image_name
 from codivide.data.loaded import Loaded
 from codivide.data.options import CLASSES, DEFAULT, ReadOptions
+from codivide.data.record import DataRecord
 from codivide.data.row_order import index_names
 from codivide.methods.features.judge import likely_right
 from codivide.noise import learning_curves
@@ -112,11 +114,30 @@ def from_files(brought: Brought, out: Path) -> Findings:
     shown = {"images": None, "texts": labelled.texts, "features": None}
     named = _names(labelled.names, len(labelled.names), given=True)
     material = _material(reading, named, shown, from_reading(reading, labelled.groups))
-    found = _judged(replace(material, rows=labelled.images), len(named), folder)
+    return _written(replace(material, rows=labelled.images), folder, labelled, source)
+
+
+def _written(material: Material, folder: Path | None, labelled: Labelled, source: DataRecord) -> Findings:
+    """What is found of samples in files, with what finds them again."""
+    found = _judged(material, len(material.table), folder)
     if folder is not None and labelled.contents is not None:
         write_json(folder / SOURCE, source.to_dict())
         np.save(folder / CONTENTS, labelled.contents)
     return found
+
+
+def from_target_files(brought: BroughtTargets, out: Path) -> Findings:
+    """``from_files`` of numbers, or of several labels a row.
+
+    Raises:
+        InputError: as ``from_files``.
+    """
+    folder = new_folder(out)
+    labelled, said, options, source = brought
+    shown = {"images": None, "texts": labelled.texts, "features": None}
+    named = _names(labelled.names, len(labelled.names), given=True)
+    material = _of_targets(of_predictions(labelled.labels, said, options), named, shown, options.separator)
+    return _written(replace(material, rows=labelled.images), folder, labelled, source)
 
 
 def new_folder(out: str | Path | None) -> Path | None:

@@ -22,7 +22,7 @@ from codivide.data.contents import Contents
 from codivide.data.database import is_database
 from codivide.data.images import on_disk
 from codivide.data.loaded import Loaded, left_out
-from codivide.data.options import ReadOptions
+from codivide.data.options import REGRESSION, ReadOptions
 from codivide.data.packed import read_npz
 from codivide.data.record import DataRecord
 from codivide.data.rows import Rows
@@ -30,6 +30,7 @@ from codivide.data.sources import load_raw
 from codivide.data.table_columns import TEXT_COLUMNS, missing_column, propose_labels, selected
 from codivide.data.table_files import is_table
 from codivide.data.tables import feature_ids, read_table, said_of_ids, table_labels, take_groups
+from codivide.data.targets import texts_of
 
 _ARRAYS = (".npy", ".npz")
 _ROUNDED = 0.01  # by which a row of percentages may differ from 100 %, in parts of 1
@@ -70,12 +71,17 @@ def bring(source: str, files: Sequence[Path], options: ReadOptions, classes: Seq
     Raises:
         InputError: labels or probabilities that cannot be read, or do not fit each other; it names the file.
     """
-    for file in files:
-        if not is_database(file) and not expand_user(file).exists():
-            raise InputError(f"{option('probs', str(file))}: there is no such file")
+    check_files(files)
     labelled = labels_of(source, options)
     found = [_of_file(expand_user(file), labelled, source, options, classes) for file in files]
     return Brought(labelled, mean_of(found, list(map(str, files))), DataRecord.of(source, options))
+
+
+def check_files(files: Sequence[Path]) -> None:
+    """InputError where a file is not there, before anything is read."""
+    for file in files:
+        if not is_database(file) and not expand_user(file).exists():
+            raise InputError(f"{option('probs', str(file))}: there is no such file")
 
 
 def labels_of(source: str, options: ReadOptions) -> Labelled:
@@ -101,8 +107,9 @@ def labels_of(source: str, options: ReadOptions) -> Labelled:
     table = selected(table, source, options)
     table, groups = take_groups(table, Path(source), options.group, needed=True)
     named = table["path"].map(str).tolist() if "path" in table else feature_ids(table)
+    numbered = options.task == REGRESSION
     return Labelled(
-        table_labels(table["label"]),
+        texts_of(table["label"], options).texts if numbered else table_labels(table["label"]),
         named,
         table[[name for name in KEYS if name in table]],
         groups,
@@ -132,8 +139,8 @@ def _of_file(
 ) -> Reading:
     """The probabilities of one file, with the labels that they are about."""
     values: Any
-    if path.suffix.lower() in _ARRAYS:
-        values = _array(path)
+    if is_array(path):
+        values = array_of(path)
     else:
         values = _table(path, labelled.labels)
         values = beside(values, path, labelled.keys, Path(source), labelled.labels)
@@ -142,12 +149,21 @@ def _of_file(
     return read(labels, values, classes=known, unlabelled=options.unlabelled, what=source, name=str(path))
 
 
-def _array(path: Path) -> Any:
-    """The array of a file; of several the one that is called so."""
+def is_array(path: Path) -> bool:
+    """Whether a file holds arrays."""
+    return path.suffix.lower() in _ARRAYS
+
+
+def array_of(path: Path, called: str = _USUAL[0]) -> Any:
+    """The array of a file; of several the one that is called so.
+
+    Raises:
+        InputError: none is.
+    """
     held = read_npz(path)
-    name = next((name for name in _USUAL if name in held), None)
+    name = next((name for name in (called, *_USUAL) if name in held), None)
     if name is None and len(held) != 1:
-        raise InputError(f"{path} holds {', '.join(held) or 'nothing'}: call the array of probabilities pred_probs")
+        raise InputError(f"{path} holds {', '.join(held) or 'nothing'}: call the array that is meant {called}")
     return held[name or next(iter(held))]
 
 
@@ -216,10 +232,26 @@ def beside(
     if plain.shape[1] == 0:
         raise InputError(f"{path} has no column of a class (columns: {', '.join(about)}), so it holds no probabilities")
     checked(plain, str(path))
-    key = key_column(table[about], samples)
+    return aligned(plain, table[about], path, samples, source)
+
+
+def aligned(plain: pd.DataFrame, about: pd.DataFrame, path: Path, samples: pd.DataFrame, source: Path) -> pd.DataFrame:
+    """The rows of a table in the order of the samples: by what names them in both, else as they are.
+
+    Args:
+        plain: what the table says of each row.
+        about: its columns that name rows.
+        path: of the table, for messages.
+        samples: the columns that name the samples, and others.
+        source: of the samples, for messages.
+
+    Raises:
+        InputError: a name that comes twice, or a sample without a row.
+    """
+    key = key_column(about, samples)
     if key is None:
         return plain
-    names, wanted = table[key].map(str), samples[key].map(str)
+    names, wanted = about[key].map(str), samples[key].map(str)
     if names.tolist() == wanted.tolist():  # texts may come twice
         return plain
     if names.duplicated().any():

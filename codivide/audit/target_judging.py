@@ -17,7 +17,9 @@ from codivide.data.groups import tensors, together
 from codivide.data.loaded import Loaded
 from codivide.data.options import REGRESSION, TASKS, ReadOptions
 from codivide.data.own_table import suited
+from codivide.data.pretrained import pixels_of
 from codivide.data.row_order import warn_of_order
+from codivide.data.source import Part
 from codivide.data.sources import load_raw
 from codivide.data.targets import (
     Members,
@@ -64,25 +66,26 @@ class JudgedTargets(NamedTuple):
     remarks: list[str]
 
 
-def load_targets(source: object, y: object, options: ReadOptions) -> Loaded:
+def load_targets(source: object, y: object, options: ReadOptions, part: Part | None = None) -> Loaded:
     """Data with texts for targets, and images as features.
 
     Args:
         source: see ``data.sources.load``.
         y: targets in memory, see ``data.targets.texts_of``; None: the source brings them.
         options: the task, and how the source is read.
+        part: of the samples, see ``data.sources.load_raw``; None: all.
 
     Raises:
         InputError: a source or targets that cannot be read.
     """
     warn_of_order(source, y=y)
     written = None if y is None else texts_of(y, options)
-    loaded = encode.of_images(load_raw(source, written and written.texts, options=options), options)
+    loaded = encode.of_images(load_raw(source, written and written.texts, options=options, part=part), options)
     loaded = loaded if written is None else written.of(loaded)
     if loaded.annotations is not None:
         raise InputError(f"several annotators have no consensus of the task {options.task}: give one column of targets")
     if len(loaded.x.shape) != 1:
-        loaded = encode.of_images(loaded, replace(options, encoder=encode.OF_PHOTOS))
+        loaded = encode.of_images(loaded, replace(options, encoder=encode.of_photos(loaded)))
     return replace(loaded, classes=tuple(str(name) for name in loaded.classes))
 
 
@@ -156,6 +159,7 @@ def _known(loaded: Loaded) -> dict[str, Any]:
         "groups": groups,
         "copies": copies,
         "weight": loaded.weight,
+        "pixels": pixels_of(loaded.encoder),
     }
 
 
@@ -195,7 +199,9 @@ def _numbers(
     y = numbers(loaded)
     known = _known(loaded)
     learned: LearnedNumbers = learn_numbers(
-        Numbers(y=y, **known), regressor=None if own_model is None else OwnRegressor(*own_model), **learning
+        Numbers(y=y, **known),
+        regressor=None if own_model is None else OwnRegressor(*own_model),
+        **learning,
     )
     unseen = learned.report["hidden"], learned.report["most"]
     report = target_report.of_numbers(learned.clean_prob, *unseen, tuple(learned.remarks.values()))

@@ -73,19 +73,24 @@ def show(run: Path, out: Path | None = None, limit: int = 1000) -> Path:
 def _judged(source: str, names: NameFlags, probs: ProbsFlags, out: Path | None) -> Path:
     """The folder of a run, or of an audit that is made now of labels and probabilities."""
     if not probs.probs:
+        asked = {"task": probs.task, "separator": probs.separator}
         given = {"label": names.label, "text": names.text, "classes": probs.classes, "group": probs.group}
+        given |= {name: value for name, value in asked.items() if value != getattr(ProbsFlags, name)}
         for name in (name for name, value in given.items() if value is not None):
             raise InputError(f"--{name} goes with --probs; a run knows how its data were read")
         return all_there([Path(source)])[0]
     check_source(source)
     if out is None:
         raise InputError("--probs: give --out, a new folder for the audit, which noise, serve and clean take")
-    from codivide.audit.probs import from_files, new_folder
-    from codivide.data.options import ReadOptions
+    from codivide.audit.probs import from_files, from_target_files, new_folder
+    from codivide.data.options import CLASSES, ReadOptions
     from codivide.runs.label_table import CSV
 
     new_folder(out)
-    options = ReadOptions(progress=True, label=names.label or "label", text=names.text, group=probs.group)
-    from_files(probs.bring(source, options), out)
+    options = ReadOptions(progress=True, label=names.label or "label", text=names.text, **probs.options())
+    if probs.task == CLASSES:
+        from_files(probs.bring(source, options), out)
+    else:
+        from_target_files(probs.bring_targets(source, options), out)
     line(f"labels:  {out / CSV}")
     return out

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from codivide.data.loaded import Loaded
     from codivide.data.options import ReadOptions
     from codivide.data.record import DataRecord
+    from codivide.data.source import Part
 
 
 def inputs(run: RunFlags, data: DataFlags) -> list[str | Path]:
@@ -85,6 +86,13 @@ def as_record(run: RunFlags, data: DataFlags, options: ReadOptions) -> DataRecor
     )
 
 
+def part_of(data: DataFlags, seed: int) -> Part | None:
+    """The samples that are to be read at all; decisions may be on any of them."""
+    from codivide.data.source import Part
+
+    return None if data.limit is None or data.corrections else Part(data.limit, seed)
+
+
 def _load(run: RunFlags, data: DataFlags, options: ReadOptions, seed: int, decided: Corrections | None) -> Loaded:
     """The data, as the flags of an experiment and the decisions of a person change them."""
     from codivide.data import encode, experiment
@@ -94,7 +102,7 @@ def _load(run: RunFlags, data: DataFlags, options: ReadOptions, seed: int, decid
     from codivide.runs.changed import check_decided
 
     class_weight = of_text(data.class_weight)
-    loaded = load_raw(run.source, options=options, truth=data.truth)
+    loaded = load_raw(run.source, options=options, truth=data.truth, part=part_of(data, seed))
     check_decided(data.corrections or (), loaded, run.source, options)
     loaded = experiment.with_test(loaded, run.test, options)
     loaded = experiment.spoil(experiment.part(loaded, data.limit, seed), data.noise, seed)

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from codivide.cli import clock
-from codivide.cli.fit_data import as_record, decisions, inputs, read_options
+from codivide.cli.fit_data import as_record, decisions, inputs, part_of, read_options
 from codivide.cli.fit_flags import DataFlags, RunFlags, TrainingFlags
 from codivide.cli.flags import TableFlags
 from codivide.cli.output import note, say_data, say_targets
@@ -52,7 +52,7 @@ def fit_targets(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_p
     with claimed(run.out, overwrite=run.overwrite, inputs=inputs(run, data)):
         options, seed = read_options(data, training.device), training.seed
         decided = decisions(data)
-        loaded = load_targets(run.source, None, options)
+        loaded = load_targets(run.source, None, options, part_of(data, seed))
         check_decided(data.corrections or (), loaded, run.source, options)
         loaded = part(targets.with_test_part(loaded, run.test, options), data.limit, seed)
         loaded = weighted(loaded if decided is None else confirm_targets(loaded, decided, options))

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -15,6 +15,7 @@ from codivide.core.errors import InputError, speaking_flags
 
 if TYPE_CHECKING:
     from codivide.audit.probs_files import Brought
+    from codivide.audit.target_files import BroughtTargets
     from codivide.data.options import ReadOptions
 
 DATA = "Data"  # the panel of the flags that say how data are read
@@ -109,7 +110,8 @@ class ProbsFlags:
         list[Path] | None,
         typer.Option(
             help="Probabilities of a classifier that had not seen the labels: .npy, or a table with a column a class "
-            "(and id, or the order of the labels). Give it again for another model's: the mean counts.",
+            "(and id, or the order of the labels). Give it again for another model's: the mean counts. With --task "
+            "regression predictions, with multilabel a column a label.",
             metavar="FILE",
             rich_help_panel=PROBS,
         ),
@@ -123,6 +125,17 @@ class ProbsFlags:
             rich_help_panel=PROBS,
         ),
     ] = None
+    task: Annotated[
+        str,
+        typer.Option(
+            help="What a label is: classes (one a row), multilabel (several, see --separator; or --label COL,COL,... "
+            "of 0 and 1), regression (a number). With --probs.",
+            rich_help_panel=PROBS,
+        ),
+    ] = "classes"
+    separator: Annotated[
+        str, typer.Option(help="Between several labels of a row (--task multilabel).", rich_help_panel=PROBS)
+    ] = ";"
     group: Annotated[
         str | None,
         typer.Option(
@@ -132,6 +145,10 @@ class ProbsFlags:
         ),
     ] = None
 
+    def options(self) -> dict[str, Any]:
+        """As options of reading."""
+        return {"task": self.task, "separator": self.separator, "group": self.group}
+
     def bring(self, source: str, options: ReadOptions) -> Brought:
         """The labels of a source with the probabilities; a note on the labels is printed.
 
@@ -139,16 +156,43 @@ class ProbsFlags:
             InputError: see ``audit.probs_files.bring``.
         """
         from codivide.audit.probs_files import bring
-        from codivide.cli.output import note
         from codivide.data.options import column_names
-        from codivide.runs.folder import is_audit, is_run
 
-        if is_run(Path(source)) or is_audit(Path(source)):
-            raise InputError(f"{source} is a folder of results: with --probs give the labels that these were made of")
-        brought = bring(source, self.probs or (), options, column_names(self.classes, "--classes") or None)
-        for sentence in brought.labelled.said:
-            note(sentence)
-        return brought
+        _no_results(source)
+        return _said(bring(source, self.probs or (), options, column_names(self.classes, "--classes") or None))
+
+    def bring_targets(self, source: str, options: ReadOptions) -> BroughtTargets:
+        """The numbers, or several labels a row, of a source with the predictions; a note on the labels is printed.
+
+        Raises:
+            InputError: see ``audit.target_files.bring_targets``; also flags that are for classes.
+        """
+        from codivide.audit.target_files import bring_targets
+
+        _no_results(source)
+        for name, value in {"--classes": self.classes, "--group": self.group}.items():
+            if value is not None:
+                raise InputError(f"{name} does not go with --task {self.task}")
+        return _said(bring_targets(source, self.probs or (), options))
+
+
+_Either = TypeVar("_Either", "Brought", "BroughtTargets")
+
+
+def _said(brought: _Either) -> _Either:
+    """What was brought; how the labels were read is printed."""
+    from codivide.cli.output import note
+
+    for sentence in brought.labelled.said:
+        note(sentence)
+    return brought
+
+
+def _no_results(source: str) -> None:
+    from codivide.runs.folder import is_audit, is_run
+
+    if is_run(Path(source)) or is_audit(Path(source)):
+        raise InputError(f"{source} is a folder of results: with --probs give the labels that these were made of")
 
 
 def _plainly(params: list[Any]) -> list[Any]:

@@ -20,6 +20,7 @@ from codivide.core.errors import InputError
 
 if TYPE_CHECKING:
     from codivide.data.loaded import Loaded
+    from codivide.data.options import ReadOptions
     from codivide.noise.report import NoiseReport
     from codivide.noise.target_report import TargetReport
 
@@ -89,19 +90,17 @@ def noise(
     """
     check_source(source)
     _check_probs(probs, table, spec, out)
-    from codivide.audit.noise_report import from_reading, noise_report
+    from codivide.audit.noise_report import noise_report
     from codivide.data.experiment import spoil
     from codivide.data.options import ReadOptions
     from codivide.data.sources import load
     from codivide.noise import synthetic
-    from codivide.noise.report import estimate
     from codivide.runs.folder import is_audit, is_run
 
     check_new_file(out)
-    options = ReadOptions(progress=True, group=probs.group, **table.options())
+    options = ReadOptions(progress=True, **table.options(), **probs.options())
     if probs.probs:
-        labelled, found, _ = probs.bring(source, options)
-        _say_report(estimate(from_reading(found, labelled.groups), seed=seed), as_json=as_json)
+        _say_report(_of_probs(probs, source, options, seed), as_json=as_json)
         return
     run = is_run(Path(source)) or is_audit(Path(source))
     if run and spec is not None:
@@ -124,6 +123,20 @@ def noise(
         _write_noisy(loaded, source, out)
 
 
+def _of_probs(probs: ProbsFlags, source: str, options: ReadOptions, seed: int) -> NoiseReport | TargetReport:
+    """The report of labels by somebody's probabilities, or of numbers by predictions."""
+    from codivide.audit.noise_report import from_reading
+    from codivide.audit.target_predictions import of_predictions
+    from codivide.data.options import CLASSES
+    from codivide.noise.report import estimate
+
+    if probs.task != CLASSES:
+        brought = probs.bring_targets(source, options)
+        return of_predictions(brought.labelled.labels, brought.said, options).report
+    labelled, found, _ = probs.bring(source, options)
+    return estimate(from_reading(found, labelled.groups), seed=seed)
+
+
 def _say_of(loaded: Loaded) -> None:
     """How data were read, and of which labels there are too few."""
     from codivide.data.label_remarks import warn_about_labels
@@ -139,8 +152,9 @@ def _say_of(loaded: Loaded) -> None:
 def _check_probs(probs: ProbsFlags, table: TableFlags, spec: str | None, out: Path | None) -> None:
     """InputError for flags that do not go with those of probabilities."""
     if not probs.probs:
-        if probs.classes is not None:
-            raise InputError("--classes goes with --probs")
+        for name, value in {"classes": None, "task": "classes", "separator": ";"}.items():
+            if getattr(probs, name) != value:
+                raise InputError(f"--{name} goes with --probs")
         return
     given = {"SPEC": spec, "--out": out, "--columns": table.columns, "--drop": table.drop}
     for name in (name for name, value in given.items() if value is not None):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from codivide.core.errors import InputError, option
 from codivide.core.files import let_go
 from codivide.core.types import Labels
 from codivide.data import annotators
+from codivide.data.images import DEPTHS, as_bytes, depth_of, of_depths
 from codivide.data.labels import NO_Y, LabelNotes, encode, notes
 from codivide.data.loaded import Loaded
 from codivide.data.options import DEFAULT, ReadOptions
@@ -27,6 +29,7 @@ from codivide.data.rows import CHUNK, IndexedRows, MemmapRows, Rows, SparseRows,
 from codivide.data.views import AUGMENTS
 
 CHANNELS = (1, 3, 4)
+_FILLED = ". A data frame, pandas.DataFrame(X), may have empty cells"
 _NARROW = 8  # pixels of height from which on a width of 3 or 4 is taken for channels
 
 
@@ -62,7 +65,7 @@ def from_arrays(
     """
     if y is None:
         raise InputError(_of_dicts(x) or NO_Y)
-    rows = x if isinstance(x, TensorRows | MemmapRows | SparseRows | IndexedRows) else array_rows(x)
+    rows = x if isinstance(x, TensorRows | MemmapRows | SparseRows | IndexedRows) else array_rows(x, advice=_FILLED)
     names = None if ids is None or isinstance(ids, range) else ids
     check_length(y, "y", len(rows))
     consensus, read = None, LabelNotes()
@@ -83,6 +86,7 @@ def from_arrays(
         name=name,
         annotations=consensus,
         labels_read=read,
+        said=_said_of_depths(x),
         columns=tuple(str(column) for column in x.columns) if isinstance(x, pd.DataFrame) else None,
     )
 
@@ -131,12 +135,13 @@ def choose_augment(wanted: str, shape: tuple[int, ...]) -> str:
     return "jitter" if len(shape) == 1 else "shift" if shape[0] == 1 else "photo"
 
 
-def array_rows(x: object, what: str = "X") -> Rows:
+def array_rows(x: object, what: str = "X", advice: str = "") -> Rows:
     """Samples in memory as rows.
 
     Args:
         x: see :func:`from_arrays`; lists are made an array first.
         what: what to call it in a message.
+        advice: what to do about empty cells, after the message.
 
     Returns:
         Rows ``[N, C, H, W]`` uint8 or float32, or ``[N, D]`` float32.
@@ -170,7 +175,7 @@ def array_rows(x: object, what: str = "X") -> Rows:
         more = f". Make a data frame of records and dicts: pandas.DataFrame({what})" if held is dict else ""
         raise InputError(f"{what} holds objects of type {held.__name__}, which are no samples that can be read{more}")
     if array.ndim not in (3, 4):
-        return _feature_rows(array, None, what)
+        return _feature_rows(array, None, what, advice)
     if array.dtype.kind not in "biuf":
         raise InputError(f"{what} has dtype {array.dtype}; images must be uint8 or float")
     return _image_rows(_as_tensor(array), what)
@@ -255,10 +260,12 @@ def _of_dicts(x: Any) -> str | None:
     )
 
 
-def _feature_rows(x: Any, columns: list[str] | None, what: str) -> TensorRows | MemmapRows:
+def _feature_rows(x: Any, columns: list[str] | None, what: str, advice: str = "") -> TensorRows | MemmapRows:
     try:
         data = x if _stays(x) else check_array(x, dtype=np.float32, order="C", ensure_all_finite=False)
     except ValueError as error:
+        if columns == []:  # of which pandas says something else
+            raise InputError(f"{what} has 0 feature(s): its shape is {np.shape(x)}, a row and no column") from error
         raise InputError(f"{what}: {_of_column(x)}{_without_values(error)}") from error
     except TypeError as error:  # records, or dicts
         raise InputError(
@@ -267,7 +274,8 @@ def _feature_rows(x: Any, columns: list[str] | None, what: str) -> TensorRows | 
     bad = first_bad(data)
     if bad is not None:
         row, column = bad
-        raise _not_finite(data[bad], row, repr(columns[column]) if columns else str(column), what)
+        said = _not_finite(data[bad], row, repr(columns[column]) if columns else str(column), what)
+        raise InputError(f"{said}{advice}")
     return MemmapRows(data) if isinstance(data, np.memmap) else TensorRows(_as_tensor(data))
 
 
@@ -287,7 +295,8 @@ def _as_tensor(array: NDArray[Any]) -> Tensor:
     if any(stride < 0 for stride in array.strides) or not array.dtype.isnative:
         array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     if array.dtype.kind == "u" and array.dtype != np.uint8:
-        array = array.astype(np.int64)  # torch has few operations for the other unsigned types
+        wide = np.int32 if array.dtype == np.uint16 else np.int64
+        array = array.astype(wide)  # torch has few operations for the other unsigned types
     if array.dtype == np.longdouble:
         array = array.astype(np.float32)
     with warnings.catch_warnings():
@@ -317,7 +326,7 @@ def _channels_first(x: Tensor, what: str) -> Tensor:
 
 
 def _image_type(x: Tensor, what: str) -> Tensor:
-    """uint8 as it is, bool as 0 and 255, integers within 0 to 255 as uint8, reals as finite float32."""
+    """uint8 as it is, bool as 0 and 255, other integers as uint8 by their depth, reals as finite float32."""
     if x.dtype == torch.uint8:
         return x
     if x.dtype == torch.bool:
@@ -325,13 +334,7 @@ def _image_type(x: Tensor, what: str) -> Tensor:
     if x.is_complex():
         raise InputError(f"{what}: complex data not supported")
     if not x.is_floating_point():
-        low, high = int(x.min()), int(x.max())
-        if low < 0 or high > 255:
-            raise InputError(
-                f"{what} holds integers from {low} to {high}; integer images must lie within 0 to 255. "
-                "Scale them, or pass floats"
-            )
-        return x.to(torch.uint8)
+        return _by_depth(x, what)
     x = x.to(torch.float32)
     for start in range(0, len(x), CHUNK):
         good = torch.isfinite(x[start : start + CHUNK]).flatten(1)
@@ -341,6 +344,31 @@ def _image_type(x: Tensor, what: str) -> Tensor:
             found = "NaN" if bool(torch.isnan(value)) else "inf"
             raise InputError(f"{what} contains {found}: image {start + row}")
     return x
+
+
+def _by_depth(x: Tensor, what: str) -> Tensor:
+    """Integer images as uint8: each by the bits that its largest value needs, as files of so many bits are read."""
+    low, high = int(x.min()), int(x.max())
+    if low < 0 or high >= 2 ** DEPTHS[-1]:
+        raise InputError(
+            f"{what} holds integers from {low} to {high}; integer images must lie within 0 to 255, or within 0 to "
+            f"{2 ** DEPTHS[-1] - 1:,} where values have up to {DEPTHS[-1]} bits. Scale them, or pass floats"
+        )
+    if high < 2 ** DEPTHS[0]:
+        return x.to(torch.uint8)
+    found = torch.empty(x.shape, dtype=torch.uint8)
+    for row, image in enumerate(x.cpu()):
+        found[row] = torch.from_numpy(as_bytes(image.numpy(), 2.0 ** depth_of(image.numpy()) - 1))
+    return found
+
+
+def _said_of_depths(x: Any) -> tuple[str, ...]:
+    """How many integer images in memory have values of more than 8 bits."""
+    array = x.detach().cpu().numpy() if isinstance(x, Tensor) and not x.is_sparse else x
+    if not isinstance(array, np.ndarray) or array.ndim not in (3, 4) or array.dtype.kind not in "iu":
+        return ()
+    depths = Counter(map(depth_of, array if array.dtype.itemsize > 1 else ()))
+    return of_depths({bits: count for bits, count in depths.items() if bits > DEPTHS[0]})
 
 
 def _layout(x: Tensor) -> Tensor:

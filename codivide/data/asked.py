@@ -10,7 +10,13 @@ import pandas as pd
 
 from codivide.core.errors import InputError
 
-_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\x00\x00", "utf-32"),  # before that of UTF-16, which begins it
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
 _SAID = "codivide.said"
 
 
@@ -43,11 +49,11 @@ def said_of(table: pd.DataFrame) -> list[str]:
 
 
 def decode(content: bytes, asked: Asked) -> str:
-    """Bytes as text: UTF-8, UTF-16 or, where it is neither, as Western Windows writes; it is said which."""
+    """Bytes as text: UTF-8, UTF-16, UTF-32 or, where it is none of them, Western (cp1252); it is said which."""
     for mark, name in _MARKS:
         if content.startswith(mark):
-            if name == "utf-16":
-                asked.said.append("read as UTF-16")
+            if name != "utf-8-sig":
+                asked.said.append(f"read as {name.upper()}")
             return content.decode(name)
     head = content[:4096]
     if len(head) > 8 and head.count(0) * 3 > len(head):  # of Western texts every other byte is 0

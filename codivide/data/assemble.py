@@ -46,9 +46,11 @@ def assemble(pictures: Pictures, source: Path, reading: Reading, name: str) -> L
         InputError: a label that is no class, two files of one name, truth that does not fit, or too many files that
             cannot be read.
     """
+    _check_names(pictures.entries)
+    count = len(pictures.entries)
+    pictures, reading = _drawn(pictures, reading)
     entries, options = pictures.entries, reading.options
-    _check_names(entries)
-    decoded = decode_files(entries, source, options)
+    decoded = decode_files(entries, source, options, part=len(entries) < count)
     ids = [entries[position].id for position in decoded.kept]
     split = np.array([pictures.splits[position] for position in decoded.kept])
     given = [pictures.labels[position] for position in decoded.kept]
@@ -74,6 +76,24 @@ def assemble(pictures: Pictures, source: Path, reading: Reading, name: str) -> L
     test, validation = (_part(whole, np.flatnonzero(split == held_out)) for held_out in ("test", "validation"))
     read = notes([given[row] for row in train], merge=options.merge_labels, keep_na=options.keep_na, what=name)
     return replace(subset(whole, train), test=test, validation=validation, skipped=decoded.skipped, labels_read=read)
+
+
+def _drawn(pictures: Pictures, reading: Reading) -> tuple[Pictures, Reading]:
+    """The pictures of the part that is asked for, with all that are not trained on, and how these are read."""
+    train = np.flatnonzero(np.array(pictures.splits) == "train")
+    if reading.part is None or reading.part.limit >= len(train):
+        return pictures, reading
+    left_out = np.delete(train, reading.part.rows(len(train)))
+    kept = np.delete(np.arange(len(pictures.entries)), left_out).tolist()
+    truth = reading.truth
+    if isinstance(truth, list) and len(truth) == len(pictures.entries):
+        reading = replace(reading, truth=[truth[position] for position in kept])
+    left = Pictures(
+        [pictures.entries[position] for position in kept],
+        [pictures.labels[position] for position in kept],
+        [pictures.splits[position] for position in kept],
+    )
+    return left, reading
 
 
 def _check_names(entries: Sequence[Entry]) -> None:

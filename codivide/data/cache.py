@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from codivide.core.errors import InputError
 from codivide.core.files import array_sum, atomic, let_go
-from codivide.data.images import DEPTHS, Passing, Pixels, Probe, Shape, choose_shape, decode_file, probe_file
+from codivide.data.images import DEPTHS, Passing, Pixels, Probe, Shape, choose_shape, decode_file, of_depths, probe_file
 from codivide.data.loaded import Skipped
 from codivide.data.options import ReadOptions
 from codivide.data.progress import Working
@@ -87,13 +87,14 @@ class _Stored(NamedTuple):
     pixels: NDArray[np.uint8]
 
 
-def decode_files(entries: Sequence[Entry], source: Path, options: ReadOptions) -> Decoded:
+def decode_files(entries: Sequence[Entry], source: Path, options: ReadOptions, *, part: bool = False) -> Decoded:
     """Decode image files, or read them back if an earlier run did and none has changed.
 
     Args:
         entries: the files, with unique ids.
         source: the folder or manifest they come from; each source has one cache for each image size.
         options: size, cache and number of threads.
+        part: whether the source holds more files: a part has a cache of its own, and takes from that of the whole.
 
     Returns:
         The images that could be read.
@@ -103,12 +104,13 @@ def decode_files(entries: Sequence[Entry], source: Path, options: ReadOptions) -
             be written.
     """
     files = [_look(entry) for entry in entries]
-    name = _digest([VERSION, str(source.resolve()), options.image_size])
+    names = [_digest([VERSION, str(source.resolve()), options.image_size, *more]) for more in ([], ["part"])]
+    name = names[part]
     key = _digest([name, [[file.entry.id, file.size, file.time] for file in files]])
     path = options.cache / f"{name}-{key}.images"
     decoded = None if _reads_by_now(path, files) else _read(path, files, options)
     if decoded is None:
-        older = _older(options.cache, name)
+        older = _older(options.cache, names[0]) or _older(options.cache, names[1])
         shape = _prepare(files, older, options)
         try:
             _write(path, files, shape, older, options)
@@ -167,7 +169,7 @@ def _is_flat(image: Pixels) -> bool:
 
 def _said(depths: Mapping[str, int], flat: Sequence[str]) -> tuple[str, ...]:
     """What is worth a word: how many images have so many bits a value, and which are nearly of one colour."""
-    said = [f"images of {bits} bits a value, read by that depth: {count:,}" for bits, count in sorted(depths.items())]
+    said = list(of_depths({int(bits): count for bits, count in depths.items()}))
     if flat:
         named = ", ".join(flat[:_NAMED]) + (", ..." if len(flat) > _NAMED else "")
         said.append(f"images that are nearly of one colour: {len(flat):,} ({named})")

@@ -17,7 +17,7 @@ from codivide.core.types import Singles
 from codivide.core.words import counted
 from codivide.data.cells import LARGEST, are_dates, are_numbers, as_names, as_texts, is_textual, missing, numbers
 from codivide.data.commas import COMMAS_IN_WORDS, READABLE, Commas, commas_of, is_pointed
-from codivide.data.dates import Order, dates, days, order_of, reversed_in
+from codivide.data.dates import Order, date_of, dates, days, order_of, reversed_in
 from codivide.data.tfidf import PARTS, Tfidf
 from codivide.data.units import tidy, unit_of, without_unit, written_otherwise
 
@@ -158,7 +158,7 @@ class Date:
         """``[N, 3]`` to ``[N, 5]``, and the cells that are no dates, or have day and month the other way round."""
         found = dates(values, self.order)
         empty = found.isna()
-        whole = found.fillna(pd.Timestamp(0) + pd.Timedelta(days=self.fill))
+        whole = found.fillna(date_of(self.fill))
         made = [days(whole), whole.dt.month, whole.dt.day_of_week]
         made += [whole.dt.hour + whole.dt.minute / 60] if self.clock else []
         made += [empty] if self.gaps else []

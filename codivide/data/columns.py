@@ -70,6 +70,8 @@ class Columns:
         Raises:
             InputError: no column can be used; it names them all with the reasons.
         """
+        if len(frame) == 0:
+            raise InputError(f"the table has 0 sample(s), only columns: {', '.join(map(str, frame.columns[:10]))}")
         parts: list[tuple[str, Part]] = []
         read: list[Note] = []
         left_out: list[Note] = []
@@ -203,7 +205,7 @@ def from_columns(x: pd.DataFrame, y: object, *, options: ReadOptions = DEFAULT, 
 
 
 def encoder_for(frame: pd.DataFrame, encoder: object) -> Columns | None:
-    """The encoder of a table: the one that is given, none where all columns are numbers without gaps, else a new one.
+    """The encoder of a table: the one that is given, none where all columns are finite numbers, else a new one.
 
     The name "columns" asks for one in any case.
 
@@ -224,13 +226,17 @@ def encoder_for(frame: pd.DataFrame, encoder: object) -> Columns | None:
 
 
 def as_frame(x: Any) -> pd.DataFrame:
-    """A table in memory as a data frame; arrays get columns 0 to D - 1.
+    """A table in memory as a data frame; arrays get columns 0 to D - 1, a list of dicts those that they name.
 
     Raises:
-        InputError: no two-dimensional table.
+        InputError: no two-dimensional table, or a single row of one.
     """
     if isinstance(x, pd.DataFrame):
         return x
+    if isinstance(x, pd.Series) or (isinstance(x, dict) and x and all(map(np.isscalar, x.values()))):
+        raise InputError("X is one row, and the model takes tables: give pandas.DataFrame([X])")
+    if isinstance(x, list | tuple) and x and all(isinstance(row, dict) for row in x):
+        return pd.DataFrame(list(x))
     try:
         return pd.DataFrame(x if isinstance(x, dict) else np.asarray(x, dtype=object)).infer_objects()
     except ValueError as error:

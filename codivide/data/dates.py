@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 _NUMBERED = r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})"  # and not the version 1.2.3
 _NAMED = r"\d{1,2}[-/. ]{1,2}[A-Za-z]{3,9}[-/. ]{1,2}(\d{4}|\d{2})|[A-Za-z]{3,9}\.? \d{1,2},? \d{4}"
 _DATE = re.compile(rf"({_NUMBERED}|{_NAMED})([ T].*)?")
+_DAY = 86_400_000_000  # microseconds
 _TWO = re.compile(r"\s*(\d{1,2})([-/.])(\d{1,2})[-/.]\d{2,4}")  # what comes before the year
 
 Order = tuple[bool | None, bool | None]  # is the day first with slashes and dashes, and with points; None: not seen
@@ -90,5 +91,10 @@ def _has_day_first(value: Any, order: Sequence[bool]) -> bool:
 
 
 def days(values: pd.Series[pd.Timestamp]) -> NDArray[np.float64]:
-    """Days since 1970."""
-    return np.asarray((values - pd.Timestamp(0)) / pd.Timedelta(days=1), dtype=np.float64)
+    """Days since 1970 of dates without gaps, by microseconds, which hold the years 1 to 9999 ("no end")."""
+    return values.to_numpy(dtype="datetime64[us]").astype(np.int64) / _DAY
+
+
+def date_of(count: float) -> pd.Timestamp:
+    """The date so many days after 1970."""
+    return pd.Timestamp(np.datetime64(round(count * _DAY), "us"))

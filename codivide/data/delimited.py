@@ -6,6 +6,8 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
 
 import pandas as pd
 
@@ -18,6 +20,8 @@ from codivide.data.title_lines import comments_above, comments_below, title_of
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _SAMPLE = 64 * 1024  # characters that the delimiter is sought in
 _LINES = 50
+_CELLS = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")  # as pandas says it
+_QUOTE = re.compile(r"EOF inside string starting at row (\d+)")
 _SEPARATOR = re.compile(r"\A\"?sep=.\"?\r?\n", re.I)  # a line for Excel
 
 
@@ -101,23 +105,25 @@ def _lines(count: int) -> str:
 
 def delimited(content: bytes, asked: Asked) -> pd.DataFrame:
     """CSV with any usual delimiter; a decimal comma counts where commas do not divide the columns."""
-    text = _SEPARATOR.sub("", decode(content, asked).removeprefix("\ufeff"), count=1)
-    text = _without_title(text, asked)
+    whole = decode(content, asked).removeprefix("\ufeff")
+    text = _without_title(_SEPARATOR.sub("", whole, count=1), asked)
+    above = whole.count("\n") - text.count("\n")
     delimiter = delimiter_of(text)
     text = _without_comments(text, delimiter, asked)
-    header = pd.read_csv(io.StringIO(text), nrows=0, sep=delimiter)
-    columns = [str(name) for name in header.columns]
-    as_text = asked.as_text(columns)
-    table = pd.read_csv(
-        io.StringIO(text),
-        sep=delimiter,
-        dtype=dict.fromkeys(as_text, "object"),
-        keep_default_na=False,
-        na_values={name: ["", "nan", "NaN"] for name in columns if name not in as_text},
-        low_memory=False,  # types by whole columns
-    )
-    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first fields for an index then
-        raise InputError(f"{asked.path}: lines have more fields than the header has names ({', '.join(columns[:10])})")
+    try:
+        columns = [str(name) for name in pd.read_csv(io.StringIO(text), nrows=0, sep=delimiter).columns]
+        _check_header(text, delimiter, asked.path)
+        as_text = asked.as_text(columns)
+        table = pd.read_csv(
+            io.StringIO(text),
+            sep=delimiter,
+            dtype=dict.fromkeys(as_text, "object"),
+            keep_default_na=False,
+            na_values={name: ["", "nan", "NaN"] for name in columns if name not in as_text},
+            low_memory=False,  # types by whole columns
+        )
+    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        raise InputError(f"{asked.path}{_in_words(str(error), above)}") from error
     asked.said += swallowed(table, delimiter)
     if delimiter == ",":
         return table
@@ -138,6 +144,30 @@ def delimited(content: bytes, asked: Asked) -> pd.DataFrame:
         if changed.get(kind):
             asked.said.append(f"numbers with {what} in {', '.join(changed[kind][:10])}")
     return table
+
+
+def _check_header(text: str, delimiter: str, path: Path) -> None:
+    """InputError where the first row has more cells than the header: pandas takes its first ones for an index then."""
+    first = list(islice(_records(text[:_SAMPLE], delimiter, whole=len(text) <= _SAMPLE), 2))
+    if len(first) == 2 and len(first[1]) > len(first[0]):
+        more = f", and each line ends with one of the {_DELIMITERS[delimiter]}" if not first[1][-1] else ""
+        raise InputError(
+            f"{path}: lines have more fields than the header has names ({', '.join(first[0][:10])}): {len(first[1])}, "
+            f"not {len(first[0])}{more}"
+        )
+
+
+def _in_words(error: str, above: int) -> str:
+    """What is wrong with a text that pandas cannot read; ``above``: lines that were left out before it was read."""
+    if cells := _CELLS.search(error):
+        wanted, line, found = map(int, cells.groups())
+        return (
+            f": line {line + above} has {found} cells, but the lines above have {wanted} at most. Put quotes around a "
+            "cell that holds what divides the columns, or mend the line"
+        )
+    if quote := _QUOTE.search(error):
+        return f": the quote that opens at about line {int(quote[1]) + 1 + above} is never closed: close or delete it"
+    return " has no rows: it is empty" if "No columns" in error else f" cannot be read: {' '.join(error.split())}"
 
 
 def _without_points(table: pd.DataFrame, names: list[str], text: str, delimiter: str) -> list[str]:

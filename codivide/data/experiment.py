@@ -19,6 +19,7 @@ from codivide.data.groups import together
 from codivide.data.loaded import Loaded, subset
 from codivide.data.options import ReadOptions
 from codivide.data.rows import TensorRows, check_alike
+from codivide.data.source import Part
 from codivide.data.sources import load_raw
 from codivide.data.table_columns import arranged
 from codivide.data.views import ViewSpec
@@ -65,7 +66,7 @@ def part(loaded: Loaded, limit: int | None, seed: int) -> Loaded:
     """A random ``limit`` of the training samples, in their order; None or more than there are: all."""
     if limit is None or limit >= len(loaded.y):
         return loaded
-    return subset(loaded, np.sort(np.random.default_rng(seed).permutation(len(loaded.y))[:limit]))
+    return subset(loaded, Part(limit, seed).rows(len(loaded.y)))
 
 
 def spoil(loaded: Loaded, spec: str | None, seed: int) -> Loaded:

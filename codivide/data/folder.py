@@ -56,7 +56,8 @@ def load_folder(root: Path | str, reading: Reading) -> Loaded:
     known = reading if reading.classes is not None else replace(reading, classes=names)
     loaded = assemble(pictures, root, known, written(root.name))
     loaded = replace(loaded, said=(*_not_read(root), *loaded.said))
-    if reading.classes is None and len(set(loaded.y.tolist()) - {-1}) < 2:
+    labels = loaded.y.tolist() if reading.part is None else pictures.labels
+    if reading.classes is None and len(set(labels) - {-1, None}) < 2:
         raise InputError(f"{root} holds images of one class only; training needs at least two classes")
     return loaded
 

@@ -88,7 +88,8 @@ def contents_of(table: pd.DataFrame) -> list[bytes | None]:
 def _holds_images(column: pd.Series[Any]) -> bool:
     if column.dtype != object:
         return False
-    first = next((value for value in column.tolist() if value is not None and value == value), None)
+    known = column.dropna()
+    first = known.iloc[0] if len(known) else None
     if isinstance(first, Mapping):
         return "bytes" in first and set(first) <= {"bytes", "path"}
     return isinstance(first, bytes) and (first.startswith(_MAGIC) or first[4:8] == b"ftyp" or first[8:12] == b"WEBP")
@@ -138,7 +139,7 @@ def read_tar(content: bytes, path: Path, said: list[str]) -> pd.DataFrame:
                 seen.add(name)
                 _take(sample, suffix.lower(), file.read(), f"{path}: {name}")
     except (tarfile.TarError, EOFError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     rows = [sample for sample in samples.values() if IMAGE in sample]
     if not rows:
         raise InputError(f"{path} holds no images: a sample is files of one name, such as 000017.jpg and 000017.cls")

@@ -7,7 +7,7 @@ import io
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -179,12 +179,24 @@ def flatten(image: Image.Image) -> Image.Image:
     if image.mode in DEEP or image.mode == "F":
         values = np.maximum(np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0.0), 0.0)
         most = 1.0 if image.mode == "F" and values.max() <= 1 else 2.0 ** depth_of(values) - 1
-        return Image.fromarray(np.minimum(np.rint(values * (255 / most)), 255).astype(np.uint8))
+        return Image.fromarray(as_bytes(values, most))
     if image.has_transparency_data:
         canvas = Image.new("RGBA", image.size, "white")
         canvas.alpha_composite(image.convert("RGBA"))
         return canvas.convert("L" if image.mode in GREY else "RGB")
     return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
+
+
+def as_bytes(values: NDArray[Any], most: float) -> Pixels:
+    """Values that are not negative as uint8; ``most`` becomes white, 255."""
+    return np.minimum(np.rint(values * (255 / most)), 255).astype(np.uint8)
+
+
+def of_depths(depths: Mapping[int, int]) -> tuple[str, ...]:
+    """Sentences on how many images have so many bits a value, by bits."""
+    return tuple(
+        f"images of {bits} bits a value, read by that depth: {count:,}" for bits, count in sorted(depths.items())
+    )
 
 
 def depth_of(values: NDArray[Any]) -> int:

@@ -109,7 +109,8 @@ def _twins(names: list[str], counts: Labels) -> list[str]:
     groups = [" and ".join(f"{name!r} ({size[name]:,})" for name in group) for group in twins(names)]
     if not groups:
         return []
-    text = f"classes that differ only by case, white space or Unicode form: {first_few(groups)}"
+    points = ", or by .0 behind a number" if any(".0'" in group for group in groups) else ""
+    text = f"classes that differ only by case, white space or Unicode form{points}: {first_few(groups)}"
     return [
         f"{text}. If they are the same, merge them ({option('merge_labels', True)}): they are learned apart. "
         "None is called wrong for another; where they are not the same, rename one"

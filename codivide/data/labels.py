@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import re
 import unicodedata
 import warnings
 from collections import Counter
@@ -27,6 +28,7 @@ MISSING_ALWAYS = ("",)  # also where "nan" and "None" are classes
 NO_LABEL = ("unlabelled", "unlabeled")  # folders and splits of samples without a label
 HELD_OUT = ("test", "val", "valid", "validation")  # splits to test on; the first that there is
 _TAKEN = "(fit also takes --unlabelled none)"
+_WITH_POINT = re.compile(r"\A([+-]?\d+)\.0+\Z")
 
 Names = Sequence[object] | Callable[[int], str]
 
@@ -157,8 +159,12 @@ def notes(labels: object, *, merge: bool = False, keep_na: bool = False, what: s
 
 
 def alike(name: str) -> str:
-    """What names have in common that differ only by case, white space or Unicode form (composed or decomposed)."""
-    return unicodedata.normalize("NFC", " ".join(unicodedata.normalize("NFC", name).casefold().split()))
+    """What names have in common that differ only by case, white space or Unicode form (composed or decomposed).
+
+    A whole number is the same with a point and zeros behind it, as programs write it where cells are empty: 1 and 1.0.
+    """
+    plain = unicodedata.normalize("NFC", " ".join(unicodedata.normalize("NFC", name).casefold().split()))
+    return _WITH_POINT.sub(r"\1", plain)
 
 
 def twins(names: Iterable[str]) -> list[list[str]]:

@@ -162,6 +162,8 @@ class Own:
             if self.takes == "image" and _transforms(self.part):
                 return lambda images: function(_flat(images))
             return function
+        if self.takes == "text":
+            raise InputError(f"encoder {self.name!r} is a torch module, which takes images, but the samples are texts")
         place = resolve_device(device)
         module = self.part.to(place).eval()
 

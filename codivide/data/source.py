@@ -7,16 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 
 from codivide.core.errors import InputError
 from codivide.core.files import expand_user
+from codivide.core.types import Labels
 from codivide.data.loaded import Loaded, Skipped
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.rows import Rows
 
 Classes = Sequence[Any] | None
+
+
+class Part(NamedTuple):
+    """A random part of the training samples: so many, drawn by a seed."""
+
+    limit: int
+    seed: int
+
+    def rows(self, count: int) -> Labels:
+        """Which of ``count`` samples, in their order; all where there are no more."""
+        return np.sort(np.random.default_rng(self.seed).permutation(count)[: self.limit])
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,7 @@ class Reading:
             file of ``path,label``.
         y: labels that are given beside the source, ``[N]`` or ``[N, annotators]``.
         ids: what the index of a frame or series calls its rows, ``[N]``; None: their numbers.
+        part: of the training samples, the only ones whose image files need be read; other sources give all. None: all.
     """
 
     options: ReadOptions = DEFAULT
@@ -37,6 +51,7 @@ class Reading:
     truth: object = None
     y: object = None
     ids: Sequence[str | int] | None = None
+    part: Part | None = None
 
     def known(self) -> dict[str, Any]:
         """What is known of the samples beside their labels, as the makers of a data set in memory take it."""

@@ -47,8 +47,8 @@ from codivide.data.own import Own
 from codivide.data.packed import load_npz, npz_inputs
 from codivide.data.row_order import index_names, said_of_index, warn_of_order
 from codivide.data.rows import Rows
-from codivide.data.source import Classes, Inputs, Reading, Source, Wanted, as_path
-from codivide.data.table_files import COMPRESSIONS, FORMATS, folder_parts, is_table
+from codivide.data.source import Classes, Inputs, Part, Reading, Source, Wanted, as_path
+from codivide.data.table_files import COMPRESSIONS, FORMATS, folder_parts, is_table, several_files
 from codivide.data.table_sets import frame_inputs, load_frame, load_table, table_inputs
 from codivide.data.targets import all_alike, options_for, with_points
 from codivide.data.texts import NO_TEXTS, TAKES_TEXTS, are_texts, from_texts
@@ -227,8 +227,12 @@ def load_raw(
     options: ReadOptions = DEFAULT,
     classes: Classes = None,
     truth: object = None,
+    part: Part | None = None,
 ) -> Loaded:
-    """``load``, but images stay images whatever encoder is asked for: ``encode.of_images`` can follow."""
+    """``load``, but images stay images whatever encoder is asked for: ``encode.of_images`` can follow.
+
+    Of image files those of ``part`` alone are read; of other sources all, and the part is taken afterwards.
+    """
     warn_of_order(source, y=y)
     ids, said = index_names(source), said_of_index(source)
     source, y = unmasked(as_pandas(as_list(source)), float), unmasked(as_list(y))
@@ -248,7 +252,7 @@ def load_raw(
     if kind.brings_labels and y is not None:
         raise InputError("this source brings its own labels: y must be None (give true labels as truth)")
     try:
-        loaded = kind.labelled(source, Reading(options, classes, truth, y, ids))
+        loaded = kind.labelled(source, Reading(options, classes, truth, y, ids, part))
     except OneClassError as error:
         raise error if options.task == CLASSES else all_alike(error, options.task) from None
     loaded = replace(loaded, said=(*said, *loaded.said))
@@ -395,6 +399,8 @@ def _no_source(path: Path) -> InputError:
         except InputError as error:  # which names the tables
             return error
     if there.exists():
+        if several := several_files(there):
+            return InputError(f"{path} {several}")
         return InputError(
             f"{path} is no data set: use a folder, a table ({', '.join(FORMATS)}; also {', '.join(COMPRESSIONS)}), "
             "or an .npz file of x and y"

@@ -23,6 +23,7 @@ import pyarrow
 import pyarrow.parquet
 
 from codivide.core.errors import InputError
+from codivide.core.words import counted, first_few
 from codivide.data import workbook
 from codivide.data.annotation_tools import read_export
 from codivide.data.arrow import from_arrow
@@ -64,6 +65,8 @@ def read_file(path: Path, as_text: Callable[[list[str]], set[str]], *, several: 
         table = FORMATS[suffix](content, asked)
     except FileNotFoundError:
         raise InputError(f"there is no file {str(path)!r}") from None
+    except RecursionError:
+        raise InputError(f"{path} cannot be read: its objects lie too deep within each other") from None
     except (
         ValueError,
         OSError,
@@ -75,7 +78,8 @@ def read_file(path: Path, as_text: Callable[[list[str]], set[str]], *, several: 
     ) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path} cannot be read: {error}") from error  # UnicodeDecodeError, ParserError: ValueErrors
+        said = " ".join(str(error).split())
+        raise InputError(f"{path} cannot be read: {said}") from error  # UnicodeDecodeError, ParserError: ValueErrors
     return with_said(without_odd_rows(table, asked.said), asked.said)
 
 
@@ -282,9 +286,22 @@ def _unzip(path: Path) -> bytes:
     with zipfile.ZipFile(path) as archive:
         names = _members(archive)
         if len(names) != 1:
-            raise InputError(f"{path} holds {len(names)} files ({', '.join(names[:5])}); it must hold one table")
+            raise InputError(f"{path} {_one_table(names)}")
         with archive.open(names[0]) as file:
             return _unpacked(file, path)
+
+
+def several_files(path: Path) -> str:
+    """What is said of an archive that holds no file, or several; else ""."""
+    if not zipfile.is_zipfile(path) or path.suffix.lower() != ".zip":
+        return ""
+    with zipfile.ZipFile(path) as archive:
+        names = _members(archive)
+    return "" if len(names) == 1 else _one_table(names)
+
+
+def _one_table(names: Sequence[str]) -> str:
+    return f"holds {counted(len(names), 'file')} ({first_few(names)}); it must hold one table. Unpack it first"
 
 
 def _members(archive: zipfile.ZipFile) -> list[str]:

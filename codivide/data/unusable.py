@@ -18,12 +18,14 @@ _CAMEL = re.compile(r"[a-z](Id|ID)$")  # customerId, but not "paid"
 
 
 def is_plain(frame: pd.DataFrame) -> bool:
-    """Whether a table holds nothing but numbers without gaps, and no column of ids: it needs no encoder."""
+    """Whether a table holds nothing but finite numbers without gaps, and no column of ids: it needs no encoder."""
     for column in range(frame.shape[1]):
         values = frame.iloc[:, column]
         if isinstance(values.dtype, pd.CategoricalDtype) or not pd.api.types.is_numeric_dtype(values):
             return False
         if pd.api.types.is_complex_dtype(values) or values.isna().any():
+            return False
+        if pd.api.types.is_float_dtype(values) and not np.isfinite(values.to_numpy()).all():
             return False
         if refusal_as_id(values, str(frame.columns[column])) is not None:
             return False
@@ -45,7 +47,9 @@ def refusal(values: pd.Series[Any], name: str) -> str | None:
     if pd.api.types.is_object_dtype(values):
         odd = known.map(lambda value: isinstance(value, list | tuple | dict | set | np.ndarray | bytes))
         if odd.any():
-            return f"holds a {type(known[odd].iloc[0]).__name__} in row {int(np.flatnonzero(~empty)[np.argmax(odd)])}"
+            first = known[odd].iloc[0]
+            kind = "an array" if isinstance(first, np.ndarray) else f"a {type(first).__name__}"
+            return f"holds {kind} in row {int(np.flatnonzero(~empty)[np.argmax(odd)])}"
     if not empty.any() and len(values) > 1 and known.astype(object).map(str).nunique() == 1:
         return "one value only"
     return refusal_as_id(values, name)

@@ -1,7 +1,11 @@
-"""The heads that predict numbers: a linear one (ridge), a forest, gradient boosting; or a model of the user's own."""
+"""The heads that predict numbers: linear ones (ridge), a forest, gradient boosting; or a model of the user's own.
+
+Where pixels stand beside the features of an encoder, they have a linear head of their own (see ``sides``).
+"""
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -16,32 +20,51 @@ from codivide.core.words import counted
 from codivide.methods.features import own, trees
 from codivide.methods.features.matrix import Raw, Scale
 from codivide.methods.features.number_model import Head, Leaves
+from codivide.methods.features.options import ASIDE
 
 LINEAR, FOREST, BOOSTING = KINDS = ("linear", "forest", "boosting")
+ALSO_LINEAR = f"{LINEAR}{ASIDE}"
 PENALTIES = tuple(10.0**-exponent for exponent in range(8))  # times the number of rows
 _ROUNDS, _LEAVES, _LEVELS = 100, 15, 128
 
 
-def kinds(rows: int, width: int, *, dense: bool) -> tuple[str, ...]:
-    """The heads that suit data of this size: trees for tables alone."""
+def kinds(rows: int, width: int, *, dense: bool, pixels: bool = False) -> tuple[str, ...]:
+    """The heads that suit data of this size: trees for tables alone; ``pixels`` beside the features have a head."""
+    if pixels:
+        return LINEAR, ALSO_LINEAR
     return KINDS if dense and rows >= trees.FEWEST_OF_MEANS and width <= trees.WIDEST else (LINEAR,)
 
 
-def fit(kind: str, x: Raw, y: Floats, weight: Floats, *, scale: Scale, penalty: float, seed: int) -> Head:
+def fit(
+    kind: str, x: Raw, y: Floats, weight: Floats, *, scale: Scale, penalty: float, seed: int, pixels: int = 0
+) -> Head:
     """Fit a head.
 
     Args:
-        kind: one of ``KINDS``.
+        kind: one of ``KINDS``, or ``ALSO_LINEAR``.
         x: raw features ``[N, D]``.
         y: targets ``[N]`` on a unit scale.
         weight: of the rows ``[N]``, non-negative, some positive.
         scale: of the features, for the linear head.
         penalty: of the linear head, times the number of rows.
         seed: of what is drawn.
+        pixels: how many of the last columns are pixels.
     """
+    if pixels:
+        return _of_side(kind, x, (y, weight, penalty), scale, pixels)
     if kind == LINEAR:
         return _linear(scale.apply(x), y, weight, penalty)
     return _forest(x, y, weight, seed) if kind == FOREST else _boosting(x, y, weight, seed)
+
+
+def _of_side(kind: str, x: Raw, known: tuple[Floats, Floats, float], scale: Scale, pixels: int) -> Head:
+    """The linear head of the features or of the pixels, for all columns, scaled together: those of the others are 0."""
+    width = x.shape[1]
+    start, end = (0, width - pixels) if kind == LINEAR else (width - pixels, width)
+    head = _linear(scale.part(start, end).apply(x[:, start:end]), *known)
+    weight = torch.zeros(width, dtype=torch.float64)
+    weight[start:end] = head.tensors[0] * math.sqrt(width / (end - start))  # columns alone are scaled less
+    return replace(head, tensors=(weight, head.tensors[1]))
 
 
 def _linear(rows: Raw, y: Floats, weight: Floats, penalty: float) -> Head:

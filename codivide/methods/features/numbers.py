@@ -35,7 +35,7 @@ from codivide.core.words import counted
 from codivide.methods.features import number_heads, own
 from codivide.methods.features.folds import check_counts, counts_of, folds_of
 from codivide.methods.features.matrix import Raw, Scale
-from codivide.methods.features.number_heads import LINEAR
+from codivide.methods.features.number_heads import ALSO_LINEAR, LINEAR
 from codivide.methods.features.number_model import LARGEST, Head, NumberModel
 from codivide.methods.features.number_spread import TINY, Spread
 from codivide.noise import residuals
@@ -70,6 +70,7 @@ class Numbers:
         groups: a number ``[N]``, the same for those that no fold may divide; None: each is on its own.
         copies: a number ``[N]``, the same for those that are the same thing; None: each comes once.
         weight: how much each sample counts ``[N]``; None: all alike.
+        pixels: how many of the last columns are pixels, which have a head of their own.
     """
 
     x: Raw
@@ -78,6 +79,7 @@ class Numbers:
     groups: torch.Tensor | None = None
     copies: torch.Tensor | None = None
     weight: Floats | None = None
+    pixels: int = 0
 
 
 class OwnRegressor(NamedTuple):
@@ -154,8 +156,10 @@ class _Problem:
         self.scale = Scale.fit(data.x)
         self.own = regressor
         dense = isinstance(data.x, np.ndarray)
-        self.kinds = (OWN,) if regressor else number_heads.kinds(len(y), data.x.shape[1], dense=dense)
-        self.penalty = 1e-3
+        known = {"dense": dense, "pixels": data.pixels > 0}
+        self.kinds = (OWN,) if regressor else number_heads.kinds(len(y), data.x.shape[1], **known)
+        self.pixels = data.pixels
+        self.penalty = dict.fromkeys(self.kinds, 1e-3)
 
     def inward(self, y: Floats) -> Floats:
         """Targets on the unit scale; what a model predicts and has no logarithm is the least given one."""
@@ -188,9 +192,13 @@ class _Problem:
             chosen = own.take(samples, self.rows[rows])
             fitted = number_heads.fit_own(model, chosen, target[rows], share[rows], self.count[rows], part=part)
             return lambda out: number_heads.predict_own(fitted, own.take(samples, self.rows[out]), part)
-        known: dict[str, Any] = {"scale": self.scale, "penalty": self.penalty, "seed": self.seed}
-        head = number_heads.fit(kind, self.x[rows], target[rows], self.weight(share)[rows], **known)
+        head = self.head(kind, rows, target, share)
         return lambda out: head.predict(self.x[out], self.scale)
+
+    def head(self, kind: str, rows: Labels, target: Floats, share: Floats) -> Head:
+        """One of codivide's heads, fitted as ``fit`` does."""
+        known: dict[str, Any] = {"scale": self.scale, "penalty": self.penalty[kind], "seed": self.seed}
+        return number_heads.fit(kind, self.x[rows], target[rows], self.weight(share)[rows], pixels=self.pixels, **known)
 
     def weight(self, share: Floats) -> Floats:
         """How much each row counts in a fit."""
@@ -207,18 +215,17 @@ class _Problem:
         return found
 
     def choose_penalty(self, target: Floats) -> None:
-        """The penalty of the linear head, sought downwards until held-out errors grow."""
-        if self.own is not None:
-            return
+        """The penalty of each linear head, sought downwards until held-out errors grow."""
         folds = min(self.folds, math.ceil(_TRIED * self.folds / len(target)))
-        best = math.inf
-        for penalty in number_heads.PENALTIES:
-            before, self.penalty = self.penalty, penalty
-            loss = _loss(self.crossed(LINEAR, target, np.ones(len(target)), folds) - self.u, self.count)
-            if loss >= best:
-                self.penalty = before
-                return
-            best = loss
+        for kind in {LINEAR, ALSO_LINEAR}.intersection(self.kinds):
+            best = math.inf
+            for penalty in number_heads.PENALTIES:
+                before, self.penalty[kind] = self.penalty[kind], penalty
+                loss = _loss(self.crossed(kind, target, np.ones(len(target)), folds) - self.u, self.count)
+                if loss >= best:
+                    self.penalty[kind] = before
+                    break
+                best = loss
 
     def round(self, share: Floats, *, cut: bool = False, last: bool = True) -> _Round:
         """Fit all heads, pool them, and judge the targets.
@@ -472,13 +479,12 @@ def _model(problem: _Problem, best: _Round) -> Any:
         target = problem.outward(problem.target(cut=best.cut))
         chosen = own.take(samples, problem.rows)
         return number_heads.fit_own(model, chosen, target, best.share, problem.count, part=own.LAST)
-    known: dict[str, Any] = {"scale": problem.scale, "penalty": problem.penalty, "seed": problem.seed}
-    heads: list[Head] = []
-    for kind, share in best.pool.items():
-        if share > 0:
-            weight = problem.weight(best.share)
-            head = number_heads.fit(kind, problem.x[everything], problem.target(cut=best.cut), weight, **known)
-            heads.append(replace(head, weight=share))
+    target = problem.target(cut=best.cut)
+    heads = [
+        replace(problem.head(kind, everything, target, best.share), weight=share)
+        for kind, share in best.pool.items()
+        if share > 0
+    ]
     kept = problem.given[best.settled.clean_prob >= 0.5] if best.settled.rate > NOTHING else problem.given
     low, high = (float(kept.min()), float(kept.max())) if len(kept) else (-math.inf, math.inf)
     room = 0.5 * (high - low)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,11 +46,12 @@ class TagModel:
         weight: of the linear head ``[D, K]``, on scaled rows.
         bias: ``[K]``.
         forest: trees whose leaves hold K probabilities; None: there are none.
-        share: ``[K]`` of the forest in what is said of each label.
+        share: ``[K]`` of the forest, or of ``aside``, in what is said of each label.
         fixed: ``[K]``, the probability of a label that could not be learned; NaN: it was.
         names: of the labels.
         encoder: what makes rows of texts, images or tables, where something does.
         columns: names of the features of a table, where they have some.
+        aside: weight ``[D, K]`` and bias ``[K]`` of the linear head of pixels, where these stand beside features.
     """
 
     scale: Scale
@@ -60,6 +63,7 @@ class TagModel:
     names: tuple[str, ...]
     encoder: encoder.Encoder | None = None
     columns: tuple[str, ...] | None = None
+    aside: tuple[Tensor, Tensor] | None = None
 
     def __repr__(self) -> str:
         return f"TagModel({len(self.scale.mean):,} features, {len(self.names):,} labels)"
@@ -88,10 +92,13 @@ class TagModel:
 
     def of(self, x: Raw) -> Floats:
         """The same of features ``[N, D]``."""
-        logits = Matrix.of(self.scale.apply(x)).times(self.weight) + self.bias
-        found: Floats = torch.sigmoid(logits.double()).numpy()
+        rows = Matrix.of(self.scale.apply(x))
+        found = _of_logits(rows.times(self.weight) + self.bias)
+        second = None if self.aside is None else _of_logits(rows.times(self.aside[0]) + self.aside[1])
         if self.forest is not None:
-            found = found + self.share * (said_by(self.forest, trees.dense(x)) - found)
+            second = said_by(self.forest, trees.dense(x))
+        if second is not None:
+            found = found + self.share * (second - found)
         return np.where(np.isnan(self.fixed), found, self.fixed)
 
     def to(self, device: torch.device) -> TagModel:
@@ -106,6 +113,8 @@ class TagModel:
             "share": torch.from_numpy(self.share),
             "fixed": torch.from_numpy(self.fixed),
         }
+        if self.aside is not None:
+            tensors |= {"aside.weight": self.aside[0].contiguous(), "aside.bias": self.aside[1]}
         if self.forest is not None:
             tensors |= {f"forest.{i}": value for i, value in enumerate(self.forest.tensors())}
         stored.write(path, self, tensors, {"kind": KIND})
@@ -118,7 +127,8 @@ class TagModel:
         forest = trees.Trees(*(tensors[f"forest.{i}"] for i in range(count))) if count else None
         share, fixed, names = tensors["share"].numpy(), tensors["fixed"].numpy(), tuple(map(str, header["classes"]))
         weight, bias = tensors["weight"], tensors["bias"]
-        return cls(scale, weight, bias, forest, share, fixed, names, encoder, columns)
+        aside = (tensors["aside.weight"], tensors["aside.bias"]) if "aside.weight" in tensors else None
+        return cls(scale, weight, bias, forest, share, fixed, names, encoder, columns, aside)
 
 
 @dataclass(eq=False)  # two are the same where they are one
@@ -150,6 +160,11 @@ class OwnTags:
             if not isinstance(member, float)
         }
         own.save(path, fitted, repr(next(iter(fitted.values()))), self.names)
+
+
+def _of_logits(logits: Tensor) -> Floats:
+    found: Floats = torch.sigmoid(logits.double()).numpy()
+    return found
 
 
 def said_by(forest: trees.Trees, x: Singles) -> Floats:
@@ -200,6 +215,7 @@ class TagHeads:
         own_model: the user's classifier and all samples as it takes them; None: codivide's heads.
         copies: of the labelled rows, the first of the copies of each, and for every row which of these it is. The
             user's classifier sees these first ones alone, since it may take no weights; None: each row comes once.
+        pixels: how many of the last columns are pixels, which have a linear head of their own (see ``sides``).
     """
 
     def __init__(
@@ -211,6 +227,7 @@ class TagHeads:
         seed: int,
         own_model: tuple[Any, Any] | None = None,
         copies: tuple[Labels, Labels] | None = None,
+        pixels: int = 0,
     ) -> None:
         self.copies = (np.arange(len(rows)),) * 2 if copies is None else copies
         self.whole, self.rows, self.fold, self.seed, self.own = x, rows, fold, seed, own_model
@@ -218,13 +235,20 @@ class TagHeads:
         self.scale = Scale.fit(x)
         dense = isinstance(x, np.ndarray)
         self.forest = own_model is None and dense and len(rows) >= trees.FEWEST_OF_MEANS and x.shape[1] <= trees.WIDEST
-        self.matrix = Matrix.along_axes(self.scale.apply(self.x))
-        self.penalty: dict[int, float] = {}
-        self.share: dict[int, float] = {}  # of the forest
+        ends = (0, x.shape[1] - pixels, x.shape[1]) if pixels and own_model is None else (0, x.shape[1])
+        self.columns = [slice(*pair) for pair in pairwise(ends)]
+        if len(self.columns) == 1:
+            self.matrices = [Matrix.along_axes(self.scale.apply(self.x))]
+        else:
+            alone = [(self.scale.part(of.start, of.stop), self.x[:, of]) for of in self.columns]
+            self.matrices = [Matrix.along_axes(scale.apply(columns)) for scale, columns in alone]
+        self.penalty: dict[tuple[int, int], float] = {}  # by side and label
+        self.share: dict[int, float] = {}  # of the second head: a forest, or that of pixels
 
     def points(self) -> Tensor:
         """Where the labelled rows lie among each other ``[N, P]``: along the leading directions."""
-        found = self.matrix.times(self.matrix.principal(_DIRECTIONS, torch.Generator().manual_seed(self.seed)))
+        matrix = self.matrices[0]
+        found = matrix.times(matrix.principal(_DIRECTIONS, torch.Generator().manual_seed(self.seed)))
         return found if isinstance(self.whole, np.ndarray) else torch.nn.functional.normalize(found)
 
     def pooled(self, cross: Floats, given: Labels, weight: Floats) -> Floats:
@@ -254,7 +278,10 @@ class TagHeads:
                 for column, name in zip(given[first].T, names, strict=True)
             ]
             return np.stack(columns, axis=1)[place][None]
-        parts = [np.stack([self._linear(k, column, weight) for k, column in enumerate(given.T)], axis=1)]
+        parts = [
+            np.stack([self._linear(k, column, weight, side) for k, column in enumerate(given.T)], axis=1)
+            for side in range(len(self.matrices))
+        ]
         if self.forest:
             found = np.empty(given.shape)
             for number in np.unique(self.fold):
@@ -269,8 +296,9 @@ class TagHeads:
         found: Floats = np.bincount(self.copies[1], weight).astype(np.float64)
         return None if np.ptp(found) == 0 else found
 
-    def _linear(self, place: int, given: Labels, weight: Floats) -> Floats:
-        """Held-out probabilities ``[N]`` of one label, with the penalty of least held-out loss."""
+    def _linear(self, place: int, given: Labels, weight: Floats, side: int) -> Floats:
+        """Held-out probabilities ``[N]`` of one label by one side, with the penalty of least held-out loss."""
+        matrix = self.matrices[side]
         likelihood = torch.eye(2)[torch.from_numpy(given)]
         blocks = int(self.fold.max()) + 1
         counts = torch.from_numpy(weight).float()[:, None].repeat(1, blocks)
@@ -279,13 +307,13 @@ class TagHeads:
         best: tuple[float, Floats] | None = None
         start = None
         for penalty in PENALTIES:
-            start = linear.fit(self.matrix, likelihood, counts, penalty, start)
-            logits = start.logits(self.matrix)[rows, torch.from_numpy(self.fold)]
+            start = linear.fit(matrix, likelihood, counts, penalty, start)
+            logits = start.logits(matrix)[rows, torch.from_numpy(self.fold)]
             probs: Floats = torch.softmax(logits, 1)[:, 1].double().numpy().clip(TINY, 1 - TINY)
             loss = -float(np.average(np.log(np.where(given == 1, probs, 1 - probs)), weights=weight))
             if best is not None and loss >= best[0]:
                 break
-            best, self.penalty[place] = (loss, probs), penalty
+            best, self.penalty[side, place] = (loss, probs), penalty
         assert best is not None
         return best[1]
 
@@ -315,22 +343,28 @@ class TagHeads:
             return OwnTags(members, names)
         labels, counts = believed.labels, weight
         weight = believed.sure * counts[:, None]
-        coefficients, bias = torch.zeros(self.whole.shape[1], len(names)), torch.zeros(len(names))
-        fixed, forests = share.astype(np.float64), np.zeros(len(names))
+        sides = [(torch.zeros(self.whole.shape[1], len(names)), torch.zeros(len(names))) for _ in self.matrices]
+        fixed, second = share.astype(np.float64), np.zeros(len(names))
         for place, k in enumerate(able):
-            self._linear(place, labels[:, k], weight[:, k])  # for its penalty
-            likelihood = torch.eye(2)[torch.from_numpy(labels[:, k])]
-            every = torch.from_numpy(weight[:, k : k + 1]).float()
-            found = linear.fit(self.matrix, likelihood, every, self.penalty[place])
-            difference = found.weight[:, 0, 1] - found.weight[:, 0, 0]
-            coefficients[:, k] = self.matrix.features(difference[:, None])[:, 0]
-            bias[k] = found.bias[0, 1] - found.bias[0, 0]
-            fixed[k], forests[k] = np.nan, self.share.get(place, 0.0)
+            for side, (coefficients, bias) in enumerate(sides):
+                coefficients[self.columns[side], k], bias[k] = self._last(place, labels[:, k], weight[:, k], side)
+            fixed[k], second[k] = np.nan, self.share.get(place, 0.0)
         forest = None
         if self.forest:
             soft = (1 + believed.sure * (2 * labels - 1)) / 2  # a forest weighs rows, not labels
             forest = trees.of_means(self.x, soft, counts, self.seed, features="sqrt")
-        return TagModel(self.scale, coefficients, bias, forest, forests, fixed, names)
+        aside = sides[1] if len(sides) > 1 else None
+        return TagModel(self.scale, *sides[0], forest, second, fixed, names, aside=aside)
+
+    def _last(self, place: int, labels: Labels, weight: Floats, side: int) -> tuple[Tensor, Tensor]:
+        """Weights of the columns of a side, scaled with all others, and bias of one label on all rows."""
+        self._linear(place, labels, weight, side)  # for its penalty
+        likelihood = torch.eye(2)[torch.from_numpy(labels)]
+        every = torch.from_numpy(weight[:, None]).float()
+        found = linear.fit(self.matrices[side], likelihood, every, self.penalty[side, place])
+        difference = found.weight[:, 0, 1] - found.weight[:, 0, 0]
+        alone = self.matrices[side].features(difference[:, None])[:, 0]
+        return alone * math.sqrt(self.whole.shape[1] / len(alone)), found.bias[0, 1] - found.bias[0, 0]
 
     def predict(self, model: TagModel | OwnTags, rows: Labels) -> Floats:
         """Probabilities ``[M, K]`` of some samples by the model."""

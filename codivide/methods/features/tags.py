@@ -2,7 +2,8 @@
 
 In short (N samples, K labels, each there or not; row i is predicted by models that never saw its labels):
 
-1. Heads: a linear one for each label, and for tables one forest for all of them; or the user's own classifier.
+1. Heads: a linear one for each label, and for tables one forest for all of them; of pixels beside the features of an
+   encoder another linear one. Or the user's own classifier.
 2. Labels go together (a sky seldom comes without a cloud), and so do near samples. From the held-out log-odds of the
    heads for all labels, the other labels that were given to the row, and how many of its neighbours were given label k,
    a logistic regression (again cross-fitted) says how likely label k was given. Where held-out given labels are
@@ -53,6 +54,7 @@ class Tags:
         groups: a number ``[N]``, the same for those that no fold may divide; None: each is on its own.
         copies: a number ``[N]``, the same for those that are the same thing; None: each comes once.
         weight: how much each sample counts ``[N]``; None: all alike.
+        pixels: how many of the last columns are pixels, which have a head of their own.
     """
 
     x: Raw
@@ -62,6 +64,7 @@ class Tags:
     groups: Tensor | None = None
     copies: Tensor | None = None
     weight: Floats | None = None
+    pixels: int = 0
 
 
 class OwnClassifier(NamedTuple):
@@ -124,7 +127,7 @@ def _learned(data: Tags, seed: int, folds: int, classifier: OwnClassifier | None
     able = _able(data.names, given[different[weight[different] > 0]])
     fold = folds_of(rows, _rarest(given), data.groups, folds, seed)
     check_counts(fold, weight)
-    heads = TagHeads(data.x, rows, fold, seed=seed, own_model=classifier, copies=copies)
+    heads = TagHeads(data.x, rows, fold, seed=seed, own_model=classifier, copies=copies, pixels=data.pixels)
     cross = heads.crossed(given[:, able], weight, [data.names[k] for k in able])  # [H, N, K']
     pooled = heads.pooled(cross, given[:, able], weight)
     said, together = _together(pooled, cross, given[:, able], heads.points(), (fold, weight))
