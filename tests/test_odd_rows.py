@@ -273,6 +273,17 @@ def test_rows_that_an_open_quote_has_swallowed_are_said(tmp_path):
     assert said.startswith("4 lines that look like rows lie within cells, the first in row 4 ('this is text 5,5,b')")
 
 
+def test_rows_with_fewer_cells_than_the_header_are_counted(tmp_path):
+    lines = [f"{k},{k % 3},{'ab'[k % 2]}" for k in range(20)]
+    (tmp_path / "whole.csv").write_text("size,stars,label\n" + "\n".join([*lines, "20,1,"]) + "\n")
+    assert not any("fewer cells" in text for text in load(tmp_path / "whole.csv").said)  # the last cell is only empty
+    lines[4], lines[9] = "4,1", "9"
+    (tmp_path / "a.csv").write_text("size,stars,label\n\n" + "\n".join(lines) + "\n")
+    (said,) = (text for text in load(tmp_path / "a.csv").said if "fewer cells" in text)
+    assert said.startswith("2 rows have fewer cells than the header, and what they lack counts as empty, the first in ")
+    assert "row 4 (2 of 3): is a cell missing" in said
+
+
 def test_lines_within_cells_are_no_rows(tmp_path):
     text = ["Dear all,\nI come at 5, or 6, b\n\nYours, A", "one\ntwo, 3, c", "x"] * 8
     pd.DataFrame({"text": text, "stars": range(24), "label": ["a", "b"] * 12}).to_csv(tmp_path / "a.csv", index=False)

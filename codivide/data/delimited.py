@@ -14,7 +14,7 @@ import pandas as pd
 from codivide.core.errors import InputError
 from codivide.data.asked import Asked, decode
 from codivide.data.commas import COMMAS_IN_WORDS, commas_of, is_pointed, pointed
-from codivide.data.odd_rows import swallowed
+from codivide.data.odd_rows import short, swallowed
 from codivide.data.title_lines import comments_above, comments_below, title_of
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -124,7 +124,7 @@ def delimited(content: bytes, asked: Asked) -> pd.DataFrame:
         )
     except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
         raise InputError(f"{asked.path}{_in_words(str(error), above)}") from error
-    asked.said += swallowed(table, delimiter)
+    asked.said += short(table, text, delimiter) + swallowed(table, delimiter)
     if delimiter == ",":
         return table
     asked.said.append(f"columns are divided by {_DELIMITERS[delimiter]}")

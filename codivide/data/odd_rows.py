@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -112,6 +113,28 @@ def _is_sum(column: pd.Series[Any]) -> bool:
         return False
     above = np.nan_to_num(values[:-1])
     return bool(np.count_nonzero(above) >= _FEWEST and np.isclose(values[-1], above.sum(), rtol=1e-6, atol=0))
+
+
+def short(table: pd.DataFrame, text: str, delimiter: str) -> list[str]:
+    """A sentence on rows with fewer cells than the header, where there are any: what they lack is read as empty.
+
+    Args:
+        table: as it was read.
+        text: what it was read from.
+        delimiter: of the columns.
+    """
+    if table.shape[1] < 2 or not missing(table.iloc[:, -1]).any():  # a short row lacks the last cell at least
+        return []
+    rows = (cells for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if cells)
+    found = [(row, len(cells)) for row, cells in enumerate(rows, -1) if len(cells) < table.shape[1]]
+    if not found:
+        return []
+    row, count = found[0]
+    return [
+        f"{counted(len(found), 'row has', 'rows have')} fewer cells than the header, and what they lack counts as "
+        f"empty, the first in row {row} ({count} of {table.shape[1]}): is a cell missing in between, or a line broken? "
+        "Then correct the file"
+    ]
 
 
 def swallowed(table: pd.DataFrame, delimiter: str) -> list[str]:
