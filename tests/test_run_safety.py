@@ -248,7 +248,7 @@ def test_the_command_says_that_a_run_is_finished(tmp_path, monkeypatch, capsys, 
     assert contents(tmp_path / "run") == before
     table(source, seed=1)
     assert command(monkeypatch, *words, "--resume") == 2
-    assert "samples' content is" in capsys.readouterr().err
+    assert "they differ in samples' content" in capsys.readouterr().err
     assert contents(tmp_path / "run") == before
 
 
