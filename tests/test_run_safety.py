@@ -433,6 +433,15 @@ def test_what_a_killed_clean_left_is_swept_after_a_day(tmp_path):
 # --- damage ---
 
 
+def header_of(content):
+    """What the header of a safetensors file says, its texts of JSON read as well; None where it cannot be read."""
+    try:
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        return header | {"__metadata__": {name: json.loads(text) for name, text in header["__metadata__"].items()}}
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def test_a_byte_that_flips_is_noticed_in_models_and_checkpoints(run):
     look = {
         "model.safetensors": lambda: load_model(run / "model.safetensors"),
@@ -442,6 +451,7 @@ def test_a_byte_that_flips_is_noticed_in_models_and_checkpoints(run):
     rng = random.Random(0)
     for name, reader in look.items():
         whole = (run / name).read_bytes()
+        assert header_of(whole) is not None
         header = 8 + int.from_bytes(whole[:8], "little")
         places = [0, 8, header - 1, header, len(whole) - 1]
         places += [rng.randrange(len(whole)) for _ in range(30)] + [rng.randrange(header) for _ in range(30)]
@@ -450,6 +460,8 @@ def test_a_byte_that_flips_is_noticed_in_models_and_checkpoints(run):
                 continue  # the header is padded with spaces, which any white space may replace
             flipped = bytearray(whole)
             flipped[place] ^= 1 << rng.randrange(8)
+            if 8 <= place < header and header_of(flipped) == header_of(whole):
+                continue  # the last digit of a number, which stays the same number
             (run / name).write_bytes(bytes(flipped))
             with pytest.raises(InputError, match=name):
                 reader()
