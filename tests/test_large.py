@@ -1,5 +1,6 @@
 """Many rows: heads learn from some and judge all, neighbours come from an index, arrays stay on the disk."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -200,6 +201,8 @@ def test_of_a_long_table_only_equal_rows_are_copies(monkeypatch):
 
 def resident(path):
     """Bytes of a mapped file that this process holds."""
+    if sys.platform != "linux":
+        pytest.skip("only Linux says what a process holds")
     lines = iter(Path("/proc/self/smaps").read_text().splitlines())
     return sum(
         1024 * int(next(line for line in lines if line.startswith("Rss:")).split()[1])
@@ -208,7 +211,6 @@ def resident(path):
     )
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux says what a process holds")
 def test_few_pages_of_a_mapped_file_are_held(tmp_path, monkeypatch):
     monkeypatch.setattr(rows_module, "_HELD", 2**20)
     values = np.random.default_rng(0).random((8192, 256), dtype=np.float32)  # 8 MB
@@ -226,7 +228,6 @@ def test_few_pages_of_a_mapped_file_are_held(tmp_path, monkeypatch):
     let_go(values)  # of what is no mapped file nothing happens
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux says what a process holds")
 def test_rows_here_and_there_leave_few_pages_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(rows_module, "_HELD", 2**24)
     rng = np.random.default_rng(0)

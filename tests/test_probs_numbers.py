@@ -179,3 +179,11 @@ def test_predictions_that_do_not_fit_are_named_by_file_and_row(tmp_path, monkeyp
     assert "--group does not go with" in audited(monkeypatch, capsys, *asked, "--task", "regression", "--group", "g")
     assert "task" in audited(monkeypatch, capsys, *asked, "--task", "regresion")
     assert "--task goes with --probs" in audited(monkeypatch, capsys, *asked[:2], "--task", "regression")
+
+
+def test_too_few_columns_of_several_labels_name_a_few_labels():
+    tags = [f"tag {row}" for row in range(40)]
+    with pytest.raises(
+        InputError, match=r"pred_probs has 1 column, but there are 40 labels: (tag \d+, ){4}tag \d+ and 35"
+    ):
+        audit.from_probs(tags, np.full((40, 1), 0.5), task="multilabel")

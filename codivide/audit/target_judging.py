@@ -199,9 +199,7 @@ def _numbers(
     y = numbers(loaded)
     known = _known(loaded)
     learned: LearnedNumbers = learn_numbers(
-        Numbers(y=y, **known),
-        regressor=None if own_model is None else OwnRegressor(*own_model),
-        **learning,
+        Numbers(y=y, **known), regressor=None if own_model is None else OwnRegressor(*own_model), **learning
     )
     unseen = learned.report["hidden"], learned.report["most"]
     report = target_report.of_numbers(learned.clean_prob, *unseen, tuple(learned.remarks.values()))

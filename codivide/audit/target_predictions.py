@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from codivide.audit.reading import as_floats
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels
-from codivide.core.words import counted
+from codivide.core.words import counted, first_few
 from codivide.data.arrow import as_pandas
 from codivide.data.loaded import Loaded
 from codivide.data.options import REGRESSION, ReadOptions
@@ -92,7 +92,8 @@ def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
     named = isinstance(said, pd.DataFrame) and not isinstance(said.columns, pd.RangeIndex)
     if found.shape[1] != len(given.names):
         raise InputError(
-            f"pred_probs has {found.shape[1]} columns, but there are {len(given.names)} labels: {given.names[:20]}"
+            f"pred_probs has {counted(found.shape[1], 'column')}, but there are {counted(len(given.names), 'label')}: "
+            f"{first_few(given.names)}"
         )
     if named:
         found = arranged(said, given.names, "pred_probs", "label").to_numpy(dtype=np.float64)

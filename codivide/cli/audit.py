@@ -73,10 +73,8 @@ def show(run: Path, out: Path | None = None, limit: int = 1000) -> Path:
 def _judged(source: str, names: NameFlags, probs: ProbsFlags, out: Path | None) -> Path:
     """The folder of a run, or of an audit that is made now of labels and probabilities."""
     if not probs.probs:
-        asked = {"task": probs.task, "separator": probs.separator}
-        given = {"label": names.label, "text": names.text, "classes": probs.classes, "group": probs.group}
-        given |= {name: value for name, value in asked.items() if value != getattr(ProbsFlags, name)}
-        for name in (name for name, value in given.items() if value is not None):
+        read = [name for name, value in {"label": names.label, "text": names.text}.items() if value is not None]
+        for name in read + probs.asked():
             raise InputError(f"--{name} goes with --probs; a run knows how its data were read")
         return all_there([Path(source)])[0]
     check_source(source)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from codivide.cli.flags import DATA, Cluster, TableFlags
+from codivide.cli.flags import DATA, SEPARATOR, TASK, Cluster, TableFlags
 
 LABELS = "Labels"
 EXPERIMENT = "Experiments: what is done to the data first"
@@ -55,15 +55,9 @@ class DataFlags(TableFlags):
 
     task: Annotated[
         str,
-        typer.Option(
-            help="What a label is: classes (one a row), multilabel (several, see --separator; or --label COL,COL,... "
-            "of 0 and 1), regression (a number).",
-            rich_help_panel=DATA,
-        ),
+        typer.Option(help=TASK, rich_help_panel=DATA),
     ] = "classes"
-    separator: Annotated[
-        str, typer.Option(help="Between several labels of a row (--task multilabel).", rich_help_panel=DATA)
-    ] = ";"
+    separator: Annotated[str, typer.Option(help=SEPARATOR, rich_help_panel=DATA)] = ";"
     truth: Annotated[
         Path | None,
         typer.Option(

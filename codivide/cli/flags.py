@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from codivide.audit.target_files import BroughtTargets
     from codivide.data.options import ReadOptions
 
+TASK = (
+    "What a label is: classes (one a row), multilabel (several, see --separator; or --label COL,COL,... of 0 and 1), "
+    "regression (a number)."
+)
+SEPARATOR = "Between several labels of a row (--task multilabel)."
 DATA = "Data"  # the panel of the flags that say how data are read
 PROBS = "Probabilities"  # the panel of those that give a classifier's
 
@@ -127,15 +132,9 @@ class ProbsFlags:
     ] = None
     task: Annotated[
         str,
-        typer.Option(
-            help="What a label is: classes (one a row), multilabel (several, see --separator; or --label COL,COL,... "
-            "of 0 and 1), regression (a number). With --probs.",
-            rich_help_panel=PROBS,
-        ),
+        typer.Option(help=f"{TASK} With --probs.", rich_help_panel=PROBS),
     ] = "classes"
-    separator: Annotated[
-        str, typer.Option(help="Between several labels of a row (--task multilabel).", rich_help_panel=PROBS)
-    ] = ";"
+    separator: Annotated[str, typer.Option(help=SEPARATOR, rich_help_panel=PROBS)] = ";"
     group: Annotated[
         str | None,
         typer.Option(
@@ -144,6 +143,11 @@ class ProbsFlags:
             rich_help_panel=DATA,
         ),
     ] = None
+
+    def asked(self) -> list[str]:
+        """Which of the flags that say how probabilities are read were given."""
+        said = [item for item in fields(self) if item.name != "probs"]
+        return [item.name for item in said if getattr(self, item.name) != item.default]
 
     def options(self) -> dict[str, Any]:
         """As options of reading."""

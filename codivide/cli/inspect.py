@@ -152,9 +152,8 @@ def _say_of(loaded: Loaded) -> None:
 def _check_probs(probs: ProbsFlags, table: TableFlags, spec: str | None, out: Path | None) -> None:
     """InputError for flags that do not go with those of probabilities."""
     if not probs.probs:
-        for name, value in {"classes": None, "task": "classes", "separator": ";"}.items():
-            if getattr(probs, name) != value:
-                raise InputError(f"--{name} goes with --probs")
+        for name in (name for name in probs.asked() if name != "group"):  # which the labels of a source may have, too
+            raise InputError(f"--{name} goes with --probs")
         return
     given = {"SPEC": spec, "--out": out, "--columns": table.columns, "--drop": table.drop}
     for name in (name for name, value in given.items() if value is not None):

@@ -162,10 +162,11 @@ def _told(x: Singles, along: AnyFloats) -> float:
     chosen = np.sort(np.random.default_rng(0).permutation(len(x))[:MOST])
     rows, wanted = x[chosen].astype(np.float64), along[chosen] - along[chosen].mean()
     rows -= rows.mean(0)
-    values, axes = np.linalg.eigh(rows @ rows.T if len(rows) < rows.shape[1] else rows.T @ rows)
+    wide = len(rows) < rows.shape[1]
+    values, axes = np.linalg.eigh(rows @ rows.T if wide else rows.T @ rows)
     kept = values > 1e-9 * values[-1]
     values, axes = values[kept], axes[:, kept]
-    unit = axes if len(rows) < rows.shape[1] else rows @ axes / np.sqrt(values)
+    unit = axes if wide else rows @ axes / np.sqrt(values)
     errors = []
     for ridge in _RIDGES:
         shrunk = values / (values + ridge * values.sum())
