@@ -37,6 +37,7 @@ from codivide.core.allocator import tune_allocator
 from codivide.core.files import write_text
 from codivide.core.provenance import environment
 from codivide.data import pretrained
+from codivide.data.efficientnet import folded as fold
 from codivide.data.loaded import subset
 from codivide.data.networks import Opened
 from codivide.data.rows import TensorRows
@@ -67,9 +68,9 @@ def speed(repeats: int = 5) -> dict[str, Any]:
     x = torch.from_numpy(load("cifar10").test.x[torch.arange(64)].numpy()).float()
     x = (F.interpolate(x, size=(128, 128), mode="bicubic", antialias=True).clamp(0, 255) - MEAN) / SCALE
     last = x.contiguous(memory_format=torch.channels_last)
-    plain, folded = whole(), pretrained.folded(whole())
+    plain, folded = whole(), fold(whole())
     channels = whole().to(memory_format=torch.channels_last)
-    ours = pretrained.folded(whole()).to(memory_format=torch.channels_last)
+    ours = fold(whole()).to(memory_format=torch.channels_last)
     runs: dict[str, Callable[[], Tensor]] = {
         "as it comes": lambda: plain(x),
         "channels last": lambda: channels(last),

