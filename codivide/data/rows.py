@@ -231,6 +231,38 @@ class JoinedRows:
         return self
 
 
+class BesideRows:
+    """The features of one source, and beside them those of another with as many rows.
+
+    Args:
+        first: ``[N, D]`` float32.
+        second: ``[N, E]`` float32.
+    """
+
+    def __init__(self, first: Rows, second: Rows) -> None:
+        self.first, self.second = first, second
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(D + E,)``."""
+        return (self.first.shape[0] + self.second.shape[0],)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of both."""
+        return self.first.dtype
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __getitem__(self, ids: Tensor) -> Tensor:
+        return torch.cat([self.first[ids].cpu(), self.second[ids].cpu()], 1)
+
+    def to(self, device: torch.device) -> Rows:
+        """The rows themselves, which stay where they are."""
+        return self
+
+
 def copy_to(rows: Rows, device: torch.device) -> Rows:
     """Copy any rows to a CUDA device, a chunk at a time; unchanged elsewhere or where half the free memory is less.
 

@@ -14,7 +14,7 @@ from codivide.data.levels import range_of
 from codivide.data.loaded import Loaded
 from codivide.data.pretrained import BESIDE_PIXELS
 from codivide.fit import execute as stages
-from codivide.fit import feature_run
+from codivide.fit import feature_run, tuning
 from codivide.fit.budget import Budget
 from codivide.fit.choice import Choice, Decision
 from codivide.fit.estimate import AGAIN, MINUTES, duration, features_seconds, of_photos, rounds
@@ -89,10 +89,16 @@ def unseen_reason(job: Job, loaded: Loaded, free: Sequence[str]) -> str | None:
     )
 
 
-def encoded(job: Job, loaded: Loaded, before: Before, budget: Budget, say: Say) -> tuple[Job, Loaded, Before]:
-    """The job, its data as features, and the seconds that the encoder took; the record names the encoder."""
+def encoded(
+    job: Job, images: Loaded, before: Before, *, budget: Budget, begin: Begin, say: Say
+) -> tuple[Job, Loaded, Before]:
+    """The job, its data as features, and what came before: the seconds that the encoder took; its name is recorded.
+
+    Where time may be spent on it, what came before also knows how to go on to the network itself (see ``tuning``).
+    """
     began = time.perf_counter()
-    encoder = encode.of_photos(loaded)
+    encoder = encode.of_photos(images)
+    loaded = encode.with_levels(images, encoder)
     options = replace(job.source.options, encoder=encoder)
     say(_said_of(encoder))
     rows, classes = len(loaded.y), len(loaded.classes)
@@ -113,8 +119,10 @@ def encoded(job: Job, loaded: Loaded, before: Before, budget: Budget, say: Say) 
         say(
             f"the encoder took {seconds:.0f} s, and nothing is left of the budget; linear heads need about {heads} more"
         )
+    tries = isinstance(job.method, Auto) and tuning.is_worth_trying(job, found, budget)
+    tune = tuning.Tuner(loaded, budget, begin, say, options.encoding) if tries else None
     job = replace(job, source=replace(job.source, options=options))
-    return job, found, replace(before, seconds={"encoding_seconds": seconds})
+    return job, found, replace(before, seconds={"encoding_seconds": seconds}, tune=tune)
 
 
 def _encoder_reason(loaded: Loaded) -> tuple[str, ...]:

@@ -74,7 +74,7 @@ def execute(
     budget = Budget(method.budget if isinstance(method, Auto) else None, began or time.monotonic())
     before = Before(asked=asked)
     if wants_features(job, loaded, free):
-        job, loaded, before = encoded(job, loaded, before, budget, say)
+        job, loaded, before = encoded(job, loaded, before, budget=budget, begin=begin, say=say)
     if isinstance(method, Features) or not (isinstance(method, Auto) or method.unsettled()):
         if isinstance(method, Features):
             job = replace(job, plan=replace(job.plan, epochs=feature_run.rounds_of(method, loaded)))

@@ -56,6 +56,8 @@ def execute_features(
     began = time.perf_counter()
     watch = None if progress is None else lambda row: progress(None, row)
     learned = learn(table_of(loaded), method, job.plan.seed, watch=watch, deadline=deadline)
+    if before.tune is not None:
+        learned, loaded = before.tune(job, learned, loaded)
     named = loaded.columns if loaded.encoder is None else None
     model = replace(learned.model, encoder=loaded.encoder, columns=named)
     return learned_outcome(job, loaded, folder, learned, model=model, before=before, began=began)
@@ -123,7 +125,8 @@ def learned_outcome(
         learned.probs.gather(1, learned.suggested.unsqueeze(1)).squeeze(1).double().numpy(),
         learned.clean_prob.numpy(),
     )
-    choice = before.choice and before.choice.because(*learned.remarks.values())  # such as that nothing can be learned
+    reasons = [*learned.remarks.values(), *filter(None, [learned.report.get("tuned", {}).get("said")])]
+    choice = before.choice and before.choice.because(*reasons)  # such as that nothing can be learned
     settings = run_record.config(job, loaded, replace(before, choice=choice))
     trained = {
         "epochs": len(history),

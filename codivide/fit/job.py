@@ -18,6 +18,7 @@ from codivide.fit.choice import Choice
 from codivide.fit.own_method import method_class
 from codivide.methods import METHODS
 from codivide.methods.dividemix import DivideMix
+from codivide.methods.features.learn import Learned
 from codivide.methods.features.options import Features, refuse
 from codivide.noise.evidence import Evidence
 from codivide.training.model_file import Classifier
@@ -90,12 +91,14 @@ class Before:
         witness: an earlier run that judges the labels together with this one, which memorises them.
         seconds: that the stages before took, by name, for the summary.
         asked: what the whole run is known by (see ``resume.identity``); None: what this part of it is known by.
+        tune: goes on from heads on features to the network that made these (see ``fit.tuning``); None: nothing does.
     """
 
     choice: Choice | None = None
     witness: Witness | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     asked: Mapping[str, Any] | None = None
+    tune: Callable[[Job, Learned, Loaded], tuple[Learned, Loaded]] | None = None
 
 
 @dataclass

@@ -15,7 +15,7 @@ from codivide.audit import checks
 from codivide.core.errors import TrainingWarning
 from codivide.core.version import VERSION
 from codivide.core.words import first_few
-from codivide.data import columns, encode
+from codivide.data import columns, encode, tuned
 from codivide.data.loaded import Loaded
 from codivide.data.record import DataRecord
 from codivide.fit import test_part
@@ -68,8 +68,8 @@ def config(job: Job, loaded: Loaded, before: Before) -> dict[str, Any]:
 
 
 def _named(source: DataRecord, loaded: Loaded) -> DataRecord:
-    """The record with the encoder that "best" has become."""
-    if source.options.encoder != encode.BEST or loaded.encoder is None:
+    """The record with the encoder that "best" has become, or that a network was trained beside."""
+    if loaded.encoder is None or not (source.options.encoder == encode.BEST or loaded.encoder.name == tuned.NAME):
         return source
     return replace(source, options=replace(source.options, encoder=loaded.encoder.name))
 

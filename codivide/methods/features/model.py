@@ -57,6 +57,8 @@ class FeatureModel:
         encoder: what makes rows of texts or images, where something does.
         columns: names of the features of a table, where they have some.
         usual: what photos of the training are like, to tell others from them; None: of tables and texts.
+        tuned: the share of a network that was trained further (see ``tuned.mixed``), in [0, 1]. Above 0 the last C
+            columns of a row are the logarithms of its class probabilities, which no head sees.
     """
 
     scale: Scale
@@ -68,15 +70,17 @@ class FeatureModel:
     encoder: encoder.Encoder | None = None
     columns: tuple[str, ...] | None = None
     usual: Apart | None = None
+    tuned: float = 0.0
 
     def __repr__(self) -> str:
         kinds = ", ".join(sorted({member.kind for member in self.members}))
+        kinds += ", and a fine-tuned network" if self.tuned else ""
         return f"FeatureModel({len(self.directions):,} features, {len(self.classes):,} classes: {kinds})"
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """``(D,)``."""
-        return (len(self.directions),)
+        """``(D,)``, with what a network says ``(D + C,)``."""
+        return (len(self.directions) + (len(self.frequency) if self.tuned else 0),)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -94,6 +98,13 @@ class FeatureModel:
         return torch.cat(parts) if parts else torch.zeros(0, len(self.frequency))
 
     def _predict(self, x: Raw) -> Tensor:
+        if self.tuned:
+            features, said = np.hsplit(x, [len(self.directions)])
+            return mixed(self._pooled(features), torch.from_numpy(said), self.tuned)
+        return self._pooled(x)
+
+    def _pooled(self, x: Raw) -> Tensor:
+        """What the heads say of rows of features ``[N, D]``."""
         rows = Matrix.of(self.scale.apply(x))
         asked = any(member.kind in _BY_COORDINATES for member in self.members)
         coordinates = rows.times(self.directions) if asked else None
@@ -121,7 +132,8 @@ class FeatureModel:
         """Where the samples lie among each other, ``[N, P]``: along the leading directions, rows of length 1."""
         found = torch.empty(len(rows), self.directions.shape[1])
         for ids, out in zip(torch.split(torch.arange(len(rows)), _CHUNK), torch.split(found, _CHUNK), strict=True):
-            places = Matrix.of(self.scale.apply(raw(rows, ids))).times(self.directions)
+            features = raw(rows, ids)[:, : len(self.directions)]
+            places = Matrix.of(self.scale.apply(features)).times(self.directions)
             out.copy_(torch.nn.functional.normalize(places))
         return found
 
@@ -153,7 +165,7 @@ class FeatureModel:
         heads, members = stored.packed(self.members, "member")
         tensors = {"directions": self.directions, "frequency": self.frequency, **heads}
         tensors |= {} if self.usual is None else {f"usual.{name}": t for name, t in self.usual.tensors().items()}
-        stored.write(path, self, tensors, {"kind": KIND, **members, "power": self.power})
+        stored.write(path, self, tensors, {"kind": KIND, **members, "power": self.power, "tuned": self.tuned})
 
     @classmethod
     def of(cls, tensors: dict[str, Tensor], header: dict[str, Any]) -> FeatureModel:
@@ -163,4 +175,16 @@ class FeatureModel:
         power, classes = float(header["power"]), tuple(header["classes"])
         directions, frequency = tensors["directions"], tensors["frequency"]
         usual = Apart.of_tensors({name[6:]: value for name, value in tensors.items() if name.startswith("usual.")})
-        return cls(scale, directions, members, frequency, power, classes, encoder, columns, usual)
+        tuned = float(header.get("tuned", 0))
+        return cls(scale, directions, members, frequency, power, classes, encoder, columns, usual, tuned)
+
+
+def mixed(probs: Tensor, said: Tensor, share: float) -> Tensor:
+    """Probabilities ``[N, C]`` of the heads and of a network: ``p^(1 - w) q^w``, rows sum to 1.
+
+    Args:
+        probs: p, of the heads ``[N, C]``.
+        said: log q, of the network ``[N, C]``.
+        share: w, of the network.
+    """
+    return torch.softmax((1 - share) * probs.clamp_min(_TINY).log() + share * said, 1)
