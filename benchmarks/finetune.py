@@ -46,7 +46,7 @@ def images(loaded: Loaded) -> np.ndarray:
 
 def samples(kind: str, count: int, seed: int) -> Loaded:
     """Photos with given and true labels."""
-    whole = load(DATA / "photos", truth=DATA / "photos_truth.csv") if kind == "photos" else load("cifar10n-worse")
+    whole = load(DATA / "photos", truth=DATA / "photos_truth.csv") if kind == "photos" else load("cifar10n:worse")
     return experiment.part(whole, count, seed)
 
 
