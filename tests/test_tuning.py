@@ -1,6 +1,7 @@
 """Photos with a budget: the encoder's network is trained further, is judged by hidden labels, and is saved beside."""
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 
 from codivide import NoisyLabelClassifier, load_model
 from codivide.audit.material import from_run
+from codivide.cli import output
 from codivide.cli.app import main
 from codivide.core.errors import InputError
 from codivide.data import encode, tuned
@@ -225,6 +227,7 @@ def test_a_budget_goes_on_to_the_network_and_the_run_holds_it(counts, tmp_path, 
     probs = clf.predict_proba(x[:9])
     assert np.allclose(load_model(tmp_path / "run").probs(x[:9]), probs, atol=1e-6)
     assert np.allclose(probs.sum(1), 1)
+    assert np.allclose(pickle.loads(pickle.dumps(clf)).predict_proba(x[:9]), probs, atol=1e-6)
     again = NoisyLabelClassifier(budget="10m", out=tmp_path / "run", resume=True).fit(x, y)
     assert np.allclose(again.predict_proba(x[:9]), probs, atol=1e-6)
 
@@ -267,6 +270,40 @@ def test_a_folder_of_photos_is_tuned_predicted_and_audited(counts, tmp_path, mon
     pixels = np.stack([np.asarray(Image.open(name)) for name in names])
     likeliest = dict(zip([name.name for name in names], saved.probs(pixels).max(1), strict=True))
     assert all(abs(row.probability - likeliest[Path(row.path).name]) < 1e-4 for row in told.itertuples())
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, "--budget 20m"),
+        ({"samples": 50_000}, "--budget 170m"),
+        ({"samples": 500}, "--budget 10m"),
+        ({"samples": 499}, None),
+        ({"encoder": "efficientnet-lite0+pixels"}, None),
+        ({"learned": {"tuned": {}}}, None),
+    ],
+)
+def test_a_budget_is_proposed_where_it_has_not_been_tried(changed, said):
+    summary = {
+        "samples": 5_000,
+        "unlabelled": 0,
+        "encoder": "efficientnet-lite0",
+        "choice": {},
+        "learned": {},
+    } | changed
+    assert output.tuning_budget(summary) == (said and said.removeprefix("--budget "))
+
+
+def test_a_network_that_cannot_be_trained_loses_nothing(counts, tmp_path, monkeypatch, capsys):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(loop, "train", full)
+    x, y = coloured()
+    clf = NoisyLabelClassifier(budget="10m", verbose=1).fit(x, y)
+    assert clf.model_.tuned == 0
+    assert "cannot be trained further, and the heads stay: CUDA out of memory" in capsys.readouterr().err
 
 
 def test_too_little_time_is_said_and_changes_nothing(counts, tmp_path, monkeypatch, capsys):

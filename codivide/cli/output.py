@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,10 +94,11 @@ def say_noise(loaded: Loaded) -> None:
     out_console.print(table)
 
 
+_A_PHOTO = 0.2  # seconds of a run with its network, on a slow core
+
 #: What is proposed after a run with a default encoder.
 STRONGER = {
-    "efficientnet-lite0": "--encoder best (DINOv3, 86 MB to download; minutes instead of seconds), or --budget 30m, in "
-    "which this one's network is trained further",
+    "efficientnet-lite0": "--encoder best (DINOv3, 86 MB to download; minutes instead of seconds)",
     "efficientnet-lite0+tuned": "--encoder best (DINOv3, 86 MB to download)",
     "efficientnet-lite0+pixels": "--encoder best (DINOv3, 86 MB to download), or --encoder none (a network is trained "
     "on the pixels); both take minutes instead of seconds",
@@ -114,6 +116,17 @@ def _stronger(encoder: str) -> str | None:
     if encoder == "tfidf:char" and has_minilm():
         return "for English --encoder tfidf+minilm, or best (438 MB to download)"
     return STRONGER.get(encoder)
+
+
+def tuning_budget(summary: Mapping[str, Any]) -> str | None:
+    """The budget that trains the packaged encoder's network further; None: it does not suit, or was tried."""
+    from codivide.fit.tuning import FEWEST
+
+    suits = summary.get("encoder") == "efficientnet-lite0" and "choice" in summary and "annotators" not in summary
+    count = summary["samples"] - summary["unlabelled"]
+    if not suits or count < FEWEST or "tuned" in summary.get("learned", {}):
+        return None
+    return f"{max(5 * math.ceil(count * _A_PHOTO / 300), 10)}m"
 
 
 def say_outcome(summary: dict[str, Any], out: Path, seconds: float, *, chosen: bool = False) -> None:
@@ -148,6 +161,8 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float, *, chosen: b
         )
     if not chosen and (stronger := _stronger(summary.get("encoder", ""))) is not None:
         note(f"a stronger encoder may find more: {stronger}")
+        if (budget := tuning_budget(summary)) is not None:
+            note(f"the model may know more with --budget {budget}: the encoder's network is then trained further")
     for finding in findings_of(summary):
         note(finding)
     for text in summary.get("warnings", []):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from codivide.core.device import autocast, resolve_device, resolve_precision
+from codivide.core.errors import InputError
 from codivide.core.types import Labels
 from codivide.data import tuned as encoders
 from codivide.data.encode import OF_PHOTOS
@@ -28,6 +29,7 @@ from codivide.methods.features.learn import Learned
 from codivide.methods.features.tuned import SoftTargets, Weighed, hidden, rejudged, targets, weighed
 from codivide.training import layers, loop, nets
 from codivide.training.plan import Plan
+from codivide.training.ranks import here
 from codivide.training.samples import Data
 from codivide.training.timm_names import PACKAGED
 
@@ -67,7 +69,11 @@ class Tuner:
         known = together(loaded)
         unseen = hidden(loaded.y, None if known is None else known.groups, plan.seed)
         began = time.perf_counter()
-        encoder = self._trained(loaded.encoder, learned, plan, side, unseen)
+        try:
+            encoder = self._trained(loaded.encoder, learned, plan, side, unseen)
+        except (InputError, torch.OutOfMemoryError) as error:  # what the heads have learned is not lost
+            self.say(f"the encoder's network cannot be trained further, and the heads stay: {error}")
+            return learned, loaded
         found = replace(loaded, x=encoder.beside(loaded.x, self.images.x, self.how), encoder=encoder)
         said = found.x[torch.arange(len(given))][:, loaded.x.shape[0] :]
         rows = torch.from_numpy(unseen)
@@ -182,8 +188,9 @@ def _words(told: Weighed, count: int) -> str:
 def is_worth_trying(job: Job, loaded: Loaded, budget: Budget) -> bool:
     """Whether features came from the packaged encoder, of photos in colour and enough of them, and time may be spent.
 
-    Answers of several annotators have judged the labels already, and none can be hidden.
+    Answers of several annotators have judged the labels already, and none can be hidden. Of several processes, the
+    first alone fits heads.
     """
     suits = loaded.encoder is not None and loaded.encoder.name == OF_PHOTOS and loaded.annotations is None
     timed = budget.seconds is not None or resolve_device(job.plan.device).type == "cuda"
-    return suits and timed and int((loaded.y >= 0).sum()) >= FEWEST
+    return suits and timed and here().count == 1 and int((loaded.y >= 0).sum()) >= FEWEST
