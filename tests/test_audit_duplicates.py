@@ -81,13 +81,16 @@ def test_near_images_are_those_of_a_loop_over_all_pairs():
 def test_no_chain_joins_what_is_not_alike():
     near = [(0, 1), (1, 2), (2, 3)]
     digests = duplicates.digests(bytes([k]) for k in range(4))
-    assert alone(duplicates._groups(digests, lambda: near)) == [Group((0, 1), False), Group((2, 3), False)]
+    assert alone(duplicates._groups(digests, lambda once: near)) == [Group((0, 1), False), Group((2, 3), False)]
 
 
 def test_an_exact_group_takes_near_ones_in():
     digests = duplicates.digests([b"a", b"b", b"a", b"b", b"c"])
-    assert alone(duplicates._groups(digests, lambda: [(0, 1)])) == [Group((0, 1, 2, 3), False)]
-    assert alone(duplicates._groups(digests, list)) == [Group((0, 2), True), Group((1, 3), True)]
+    sought = []
+    duplicates._groups(digests, lambda once: sought.extend(once.tolist()) or [])
+    assert sought == [0, 1, 4]  # among rows that come once, and the first of the others
+    assert alone(duplicates._groups(digests, lambda once: [(0, 1)])) == [Group((0, 1, 2, 3), False)]
+    assert alone(duplicates._groups(digests, lambda once: [])) == [Group((0, 2), True), Group((1, 3), True)]
 
 
 def test_flat_images_are_near_to_nothing_but_their_copies():

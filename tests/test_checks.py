@@ -21,6 +21,7 @@ from codivide.data.loaded import subset
 from codivide.data.looks import measure
 from codivide.data.rows import MemmapRows
 from codivide.data.source import Reading
+from codivide.data.texts import from_texts
 from codivide.runs import label_table
 
 
@@ -211,6 +212,48 @@ def test_the_words_of_a_group_are_those_of_its_columns():
     assert slices._bound("age", 60.25, below=True) == "age <= 60.25"
     assert slices._bound("job = driver", 0.5, below=False) == "job = driver"
     assert slices._bound("job = driver", 0.5, below=True) == "not job = driver"
+
+
+def test_rows_of_few_categories_are_neither_copies_nor_outliers():
+    """Three columns of a few values, of which one follows from another: most rows come many times."""
+    rng = np.random.default_rng(0)
+    job = rng.choice(4, 600, p=[0.5, 0.3, 0.17, 0.03])
+    x = np.stack([job, np.where(job == 3, 1, rng.integers(2, size=600)), job // 2 * 3], 1).astype(np.float32)
+    x[:40, 2] += rng.integers(1, 6, 40)
+    given = rng.integers(2, size=600)
+    made = material_of((x - x.mean(0)) / x.std(0), given)
+    assert found("outliers", made).columns["is_outlier_issue"].mean() < 0.01
+    result = found("duplicates", made)
+    assert result.said == ()
+    assert result.rows.size == 0
+    assert not any(np.any(result.columns[name]) for name in result.columns if name.startswith("is_"))
+    mixed = np.concatenate([x, rng.normal(size=(600, 2)).astype(np.float32)], 1)
+    twice = material_of(np.concatenate([mixed, mixed]), np.concatenate([given, given]))
+    assert found("duplicates", twice).columns["is_exact_duplicate"].all()
+
+
+def test_empty_texts_are_no_copies_of_each_other():
+    texts = ["good", "bad", "", " ", "good", "", "so so"]
+    loaded = from_texts(texts, [0, 1, 0, 1, 1, 0, 1])
+    result = found("duplicates", from_data(loaded))
+    assert np.flatnonzero(result.columns["is_exact_duplicate"]).tolist() == [0, 4]
+    assert result.said[0].startswith("2 samples are exact copies of others with another label, such as '0' and '4'")
+
+
+def test_of_many_rows_of_few_categories_some_are_equal_by_chance():
+    """A row has a chance of 1 in 500 to be another's copy: nothing for one row, but among 16,000 that makes 30."""
+    x = np.random.default_rng(0).integers(0, 2, (16_000, 23)).astype(np.float32)
+    result = found("duplicates", material_of(x, np.arange(16_000) % 2))
+    assert result.said == ()
+    assert not result.columns["is_exact_duplicate"].any()
+
+
+def test_what_is_hardly_farther_than_others_is_no_outlier():
+    """Each row is as far from the others as any, but for less than a tenth."""
+    x = np.eye(80, dtype=np.float32) * np.r_[np.full(72, 1.0), np.full(8, 1.08)][:, None]
+    assert found("outliers", material_of(x, np.arange(80) % 2)).rows.size == 0
+    x[5] *= 3
+    assert found("outliers", material_of(x, np.arange(80) % 2)).rows.tolist() == [5]
 
 
 ORDERS = {

@@ -144,17 +144,41 @@ def test_rows_that_are_equal_by_chance_are_no_copies():
 
 
 def test_the_chance_is_that_of_a_loop():
+    """Two columns of few values, of which one follows from the other, and one of many; some rows come again."""
     rng = np.random.default_rng(0)
-    x = rng.integers(0, 3, (40, 3)).astype(np.float32)
-    rows = load(x, np.arange(40) % 2).x
+    x = rng.integers(0, 12, (60, 3)).astype(np.float32)
+    x[:, 1], x[:, 2] = x[:, 0] // 4, rng.integers(0, 40, 60)
+    x[40:50] = x[:10]
+    x[50:] = x[4]
+    rows = load(x, np.arange(60) % 2).x
     found = groups.find(rows)
-    kept = groups.beyond_chance(found, rows)
-    for group in found:
-        chance = 40.0
-        for column in x.T:
-            inside = sum(column[list(group.rows)].min() <= value <= column[list(group.rows)].max() for value in column)
-            chance *= (inside - len(group.rows) + 1) / 40
-        assert (group in kept) == (chance < 0.01)
+    once = np.unique(x, axis=0)
+    counts = set()
+    for most in (0.03, 0.1, 0.3, 1.0):
+        kept = groups.beyond_chance(found, rows, most)
+        counts.add(len(kept))
+        for group in found:
+            own, chances = x[list(group.rows)], []
+            for table, same in ((x, own), (once, np.unique(own, axis=0))):
+                chances.append(float(len(table)))
+                for k in range(3):
+                    inside = sum(own[:, k].min() <= value <= own[:, k].max() for value in table[:, k])
+                    chances[-1] *= (inside - len(same) + 1) / len(table)
+            assert (group in kept) == (max(chances) < most)
+    assert len(counts) >= 3
+
+
+def test_a_rare_value_that_decides_all_others_makes_no_copies():
+    few = np.repeat([[0, 0], [0, 1], [1, 0], [2, 1]], [200, 150, 120, 20], axis=0).astype(np.float32)
+    assert together(load(few, np.arange(490) % 2)) is None
+
+
+def test_rows_that_share_what_many_have_are_no_copies():
+    """Half of the rows have nothing but zeros, and each column has more of them."""
+    x = np.random.default_rng(0).normal(size=(400, 6)).astype(np.float32)
+    x[np.random.default_rng(1).random(x.shape) < 0.4] = 0
+    x[200:] = 0
+    assert together(load(x, np.arange(400) % 2)) is None
 
 
 def test_chains_of_sets():

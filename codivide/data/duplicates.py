@@ -124,18 +124,18 @@ def _with_alike(groups: Sequence[Group], alike: Labels) -> list[Group]:
 def _find(rows: Rows | None, texts: Sequence[str] | None) -> list[Group]:
     if texts is not None:
         plain = [" ".join(text.casefold().split()) for text in texts]
-        return _groups(digests(of_texts(plain)), lambda: _near_texts(plain))
+        return _groups(digests(of_texts(plain)), lambda _: _near_texts(plain))
     if rows is None:
         return []
     known = digests(of_rows(rows))
     if len(rows.shape) == 3:
-        return _groups(known, lambda: _near_images(rows))
+        return _groups(known, lambda _: _near_images(rows))
     comparable = rows.shape[0] >= FEWEST_COLUMNS and len(rows) <= MOST_NEAR
-    return _groups(known, lambda: _near_rows(rows) if comparable else [])
+    return _groups(known, lambda once: _near_rows(rows, once) if comparable else [])
 
 
-def _groups(known: Sequence[bytes], near: Callable[[], Iterable[tuple[int, int]]]) -> list[Group]:
-    """Exact groups, joined by the near pairs of their first rows.
+def _groups(known: Sequence[bytes], near: Callable[[Labels], Iterable[tuple[int, int]]]) -> list[Group]:
+    """Exact groups, joined by the near pairs of their first rows, which ``near`` may look at alone.
 
     A row joins the first one that it is near to and that has joined no other: no chain of small steps makes one group
     of different things.
@@ -145,7 +145,8 @@ def _groups(known: Sequence[bytes], near: Callable[[], Iterable[tuple[int, int]]
     same: dict[int, list[int]] = {}  # of the rows that come again: they are few
     for row, again in zip(first[repeated].tolist(), repeated.tolist(), strict=True):
         same.setdefault(row, [row]).append(again)
-    led = _led((one, other) for one, other in sorted(near()) if first[one] == one and first[other] == other)
+    pairs = sorted(near(np.flatnonzero(first == np.arange(len(first)))))
+    led = _led((one, other) for one, other in pairs if first[one] == one and first[other] == other)
     followers = {other for others in led.values() for other in others}
     found = []
     for row in (same.keys() | led.keys()) - followers:
@@ -188,13 +189,16 @@ def _near_images(rows: Rows) -> list[tuple[int, int]]:
     return _kept(pairs, _cosines(fine, at) >= IMAGE_COSINE)
 
 
-def _near_rows(rows: Rows) -> list[tuple[int, int]]:
+def _near_rows(rows: Rows, once: Labels) -> list[tuple[int, int]]:
+    """Near pairs among some rows: of a table of few values nearly all come again, and are in each other's way."""
     points = standardised(rows)
+    if len(once) < len(rows):
+        points = points[once]
     length = np.sqrt(_squares(points))
     unit = _unit(points)
     pairs = _pairs(unit, 1 - ROW_DISTANCE**2 / 2, bands=4)
     distance = _apart(unit, length, pairs)
-    return _kept(pairs, distance <= ROW_DISTANCE * np.maximum(length[pairs[:, 0]], length[pairs[:, 1]]))
+    return _kept(once[pairs], distance <= ROW_DISTANCE * np.maximum(length[pairs[:, 0]], length[pairs[:, 1]]))
 
 
 def _near_texts(texts: Sequence[str]) -> list[tuple[int, int]]:

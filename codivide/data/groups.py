@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from codivide.core.errors import InputError
-from codivide.core.types import Labels, Singles
+from codivide.core.types import Labels, Mask, Singles
 from codivide.data.duplicates import Group, find, joined, sharing
 from codivide.data.loaded import Loaded
 from codivide.data.rows import CHUNK, Rows
 
 _AT_ONCE = 16  # columns
-_BY_CHANCE = 0.01  # rows expected to be equal to a row by chance, from which on equal ones are not called copies
+BY_CHANCE = 0.01  # rows expected to be equal to a row by chance, from which on equal ones are not called copies
 
 
 def with_groups(loaded: Loaded, groups: Any) -> Loaded:
@@ -91,27 +91,39 @@ def together(loaded: Loaded) -> Together | None:
     return None if groups is None else Together(groups, joined(copies, len(loaded.y)))
 
 
-def beyond_chance(groups: list[Group], rows: Rows) -> list[Group]:
+def beyond_chance(groups: list[Group], rows: Rows, most: float = BY_CHANCE) -> list[Group]:
     """The groups of a dense table whose likeness is no chance.
 
     A column of N values of which n lie between the least and the greatest of a group of m rows gives a further row a
-    chance of ``(n - m + 1) / N`` to lie there, too; the columns are taken for independent.
+    chance of ``(n - m + 1) / N`` to lie there, too; the columns are taken for independent. The larger chance counts of
+    two: of all rows, and of rows that come more than once taken once. In the first a value that only a group has says
+    too much, such as a rare job that only men have; in the second what many rows share, such as empty cells.
+
+    Args:
+        groups: all that there are of the table.
+        rows: the table.
+        most: how many further rows may be expected to be like those of a group.
     """
     if not groups or getattr(rows, "sparse", False):
         return groups
+    once: Mask = np.ones(len(rows), dtype=bool)
+    for again in (same[1:] for group in groups for same in group.same):
+        once[list(again)] = False
     members = np.concatenate([group.rows for group in groups])
-    size = np.array([len(group.rows) for group in groups])
-    starts = np.cumsum(size) - size
-    expected = np.full(len(groups), float(len(rows)))
+    starts = np.cumsum([0, *(len(group.rows) for group in groups[:-1])])
+    ways = [(some, np.add.reduceat(some[members].astype(np.int64), starts)) for some in (np.ones_like(once), once)]
+    expected = np.array([np.full(len(groups), float(some.sum())) for some, _ in ways])
     for column in _columns(rows):
-        open_groups = np.flatnonzero(expected >= _BY_CHANCE)
+        open_groups = np.flatnonzero(expected.max(0) >= most)
         if not len(open_groups):
             break
-        order, held = np.sort(column), column[members]
+        held = column[members]
         low, high = (extreme.reduceat(held, starts)[open_groups] for extreme in (np.minimum, np.maximum))
-        inside = np.searchsorted(order, high, side="right") - np.searchsorted(order, low, side="left")
-        expected[open_groups] *= (inside - size[open_groups] + 1) / len(rows)
-    return [group for group, chance in zip(groups, expected.tolist(), strict=True) if chance < _BY_CHANCE]
+        for (some, size), chance in zip(ways, expected, strict=True):
+            order = np.sort(column[some])
+            inside = np.searchsorted(order, high, side="right") - np.searchsorted(order, low, side="left")
+            chance[open_groups] *= (inside - size[open_groups] + 1) / len(order)
+    return [group for group, chance in zip(groups, expected.max(0).tolist(), strict=True) if chance < most]
 
 
 def _columns(rows: Rows) -> Iterator[Singles]:

@@ -13,7 +13,7 @@ from codivide.audit.material import Material
 from codivide.audit.shown import Shown
 from codivide.core.types import Labels, Mask
 from codivide.data.duplicates import Group, are_known, find
-from codivide.data.groups import beyond_chance
+from codivide.data.groups import BY_CHANCE, beyond_chance
 from codivide.runs.label_table import Column
 
 MOST_GROUPS, MOST_OF_A_GROUP = 500, 100  # in the facts
@@ -38,7 +38,7 @@ def ordered(groups: Iterable[Group], given: Labels) -> list[Group]:
 def _find(material: Material) -> Found:
     if material.rows is None and material.texts is None:
         return Found()
-    groups, count = find(material.rows, material.texts, material.alike), len(material.given)
+    groups, count = _groups(material), len(material.given)
     number = np.zeros(count, dtype=np.int64)
     exact: Mask = np.zeros(count, dtype=bool)
     other: Mask = np.zeros(count, dtype=bool)
@@ -61,6 +61,16 @@ def _find(material: Material) -> Found:
     return Found(columns, np.flatnonzero(near), groups, _said(differ, material))
 
 
+def _groups(material: Material) -> list[Group]:
+    """All groups, but of empty texts none, and of a dense table none that chance would bring about in so many rows."""
+    groups, rows, texts = find(material.rows, material.texts, material.alike), material.rows, material.texts
+    if texts is not None:
+        return [group for group in groups if texts[group.rows[0]].strip()]
+    if rows is not None and len(rows.shape) == 1 and material.alike is None:
+        return beyond_chance(groups, rows, min(BY_CHANCE, 1 / len(rows)))
+    return groups
+
+
 def _differ(material: Material, rows: Sequence[int]) -> bool:
     """Whether two of these have different labels."""
     labels = material.given[list(rows)]
@@ -68,15 +78,10 @@ def _differ(material: Material, rows: Sequence[int]) -> bool:
 
 
 def _said(differ: Mapping[Group, Sequence[tuple[int, ...]]], material: Material) -> tuple[str, ...]:
-    """A sentence on copies whose labels differ (sets, by their group), of classes; not of rows equal by chance."""
+    """A sentence on copies whose labels differ (sets, by their group), of classes."""
     if not differ or material.task is not None:
         return ()
-    rows, groups = material.rows, list(differ)
-    if material.texts is None and rows is not None and len(rows.shape) == 1 and material.alike is None:
-        groups = beyond_chance(groups, rows)
-    sets = [same for group in groups for same in differ[group]]
-    if not sets:
-        return ()
+    sets = [same for some in differ.values() for same in some]
     count, wrong = sum(map(len, sets)), sum(_outvoted(material.given[list(same)]) for same in sets)
     given = material.given[list(labelled := [row for row in sets[0] if material.given[row] >= 0])]
     one, other = (material.ids[labelled[k]] for k in (0, int((given != given[0]).argmax())))

@@ -19,6 +19,8 @@ from codivide.runs.label_table import Column
 REFERENCES = 5000  # samples to which distances are measured
 MOST_OUTLIERS = 100  # in the facts
 FAR, FAR_OUT = 2.0, 3.0  # ranges between the quartiles above the upper one (Tukey's fences), of the log of the distance
+LEAST = 0.1  # range that counts at least: what is a tenth farther away than others is no outlier
+_COPY = 1e-3  # of the length of a row; nearer ones are copies, but for rounding
 FEWEST_PHOTOS = 200  # below, classes are too small to say what is usual
 MOST_APART = 0.08  # share of the photos; what more of them are is how these photos are
 
@@ -43,9 +45,10 @@ def find(points: Tensor, best_prob: AnyFloats | None, classes: int) -> Outliers 
 
     A sample's distance is the logarithm of the mean distance to its 10 nearest among at most 5,000 reference samples
     (drawn once, by a fixed seed). It is far out when that is above the upper quartile by more than 3 times the range
-    between the quartiles, however sure the model is: a linear one is surest where it has never been. From twice on
-    it is far, and an outlier where the model is not sure: its best probability is below the middle between chance
-    (1 / classes) and 1, and among the lowest tenth of all.
+    between the quartiles (0.1 at least), however sure the model is: a linear one is surest where it has never been.
+    From twice on it is far, and an outlier where the model is not sure: its best probability is below the middle
+    between chance (1 / classes) and 1, and among the lowest tenth of all. Samples that come more than 10 times, as
+    rows of a few categories do, say nothing of how far apart others are: the quartiles are those of the rest.
 
     Args:
         points: ``[N, F]``.
@@ -59,9 +62,11 @@ def find(points: Tensor, best_prob: AnyFloats | None, classes: int) -> Outliers 
     if count <= NEIGHBOURS:
         return None
     references = np.sort(np.random.default_rng(0).permutation(count)[:REFERENCES])
-    distance = np.log(np.maximum(nearest(points, np.arange(count), references, NEIGHBOURS)[1].mean(1), 1e-12))
-    low, high = np.quantile(distance, [0.25, 0.75])
-    far, far_out = (distance > high + times * (high - low) for times in (FAR, FAR_OUT))
+    found = nearest(points, np.arange(count), references, NEIGHBOURS)[1].mean(1)
+    distance, alone = np.log(np.maximum(found, 1e-12)), found > _COPY * float(points.square().sum(1).mean().sqrt())
+    low, high = np.quantile(distance[alone], [0.25, 0.75]) if alone.any() else (0.0, 0.0)
+    step = max(high - low, LEAST)
+    far, far_out = (distance > high + times * step for times in (FAR, FAR_OUT))
     severity = np.searchsorted(np.sort(distance), distance, side="left") / count
     if best_prob is None:
         far = far_out
