@@ -343,6 +343,9 @@ COLUMNS = {
     "whether 'paid' is empty tells class": lambda frame, y, rng: frame.assign(
         paid=np.where(y == 1, rng.normal(size=len(y)), np.nan)
     ),
+    "belong together, such as patients, name it ('patient') as groups=, and": lambda frame, y, rng: frame.assign(
+        patient=[f"p{k}{one}" for k, one in zip(y, rng.integers(14, size=len(y)), strict=True)]
+    ),
     "nearly empty: 'fax'": lambda frame, y, rng: frame.assign(
         fax=np.where(rng.random(len(y)) < 0.03, rng.normal(size=len(y)), np.nan)
     ),

@@ -28,6 +28,16 @@ def in_order_of_names(names: Sequence[str]) -> bool:
     return all(parts_of(one) <= parts_of(other) for one, other in pairwise(names))
 
 
+def is_named_in_order(table: pd.DataFrame, ids: Sequence[str]) -> bool:
+    """Whether the first column of a label table holds names, not numbers, and rows are in their order.
+
+    Args:
+        table: one row a sample.
+        ids: its first column as text, of the rows that are asked about.
+    """
+    return not pd.api.types.is_numeric_dtype(table.iloc[:, 0]) and in_order_of_names(ids)
+
+
 def index_names(rows: object) -> list[str | int] | None:
     """What the index of a frame or series calls its rows ``[N]``; None: their places, or nothing that tells them apart.
 

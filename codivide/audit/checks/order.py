@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 
 from codivide.audit.checks.base import Check, Found
 from codivide.audit.material import Material
 from codivide.core.types import AnyFloats, Floats, Labels, Singles
-from codivide.data.row_order import in_order_of_names
+from codivide.data.row_order import is_named_in_order
 from codivide.data.standardised import moments
 from codivide.runs.label_table import Column
 
@@ -44,7 +43,8 @@ def _find(material: Material) -> Found:
     Labels: two neighbours share a label more often than by chance, by a tenth of what is possible, or the classes of
     ten consecutive parts differ (Cramer's V, less what chance gives, of 0.2). Features, less the mean of the class:
     their correlation with those of the next row is at least 0.1, or one of them has a correlation of 0.3 with the row
-    number, or all of them together (a ridge regression that has not seen the row). All of it by 5 standard deviations.
+    number, less its mean of the class, or all of them together (a ridge regression that has not seen the row). All of
+    it by 5 standard deviations.
     Where rows are in the order of their names, as files of a folder are, labels are not compared.
     """
     count = len(material.given)
@@ -61,8 +61,7 @@ def _find(material: Material) -> Found:
 def _labels(material: Material) -> _Seen:
     given, alike = material.given, np.zeros(len(material.given))
     rows = np.flatnonzero(given >= 0)
-    numbered = pd.api.types.is_numeric_dtype(material.table.iloc[:, 0])
-    named = not numbered and in_order_of_names([material.ids[row] for row in rows.tolist()])
+    named = is_named_in_order(material.table, [material.ids[row] for row in rows.tolist()])
     counts = np.bincount(given[rows], minlength=len(material.classes))
     if named or len(rows) < FEWEST or (counts > 0).sum() < 2:
         return _Seen(alike, [])
@@ -120,7 +119,7 @@ def _features(material: Material) -> _Seen:
     whole = float(square.mean())
     if whole <= 0:
         return _Seen(np.zeros(len(x)), [])
-    deviation = DEVIATIONS / np.sqrt(len(x))
+    deviation = DEVIATIONS / np.sqrt(max(len(x) - len(np.unique(material.given)), 1))
     said = []
     next_to = float(np.einsum("nd,nd->n", x[1:], x[:-1]).mean()) / whole
     if next_to > max(LEAST, deviation):
@@ -128,7 +127,8 @@ def _features(material: Material) -> _Seen:
             f"samples are like their neighbours in the order of the rows (correlation {next_to:.2f}), so a part "
             "that is cut off by row number is no random one"
         )
-    along = np.arange(len(x)) - (len(x) - 1) / 2
+    along = np.arange(len(x), dtype=np.float64)
+    _less_mean(along, material.given)  # of rows that are sorted by class, this is where each is in its class
     scale = np.sqrt(np.einsum("nd,nd->d", x, x) * (along @ along))
     drift = np.divide(along.astype(np.float32) @ x, scale, out=np.zeros(x.shape[1]), where=scale > 0)
     far = np.flatnonzero(np.abs(drift) > max(DRIFT, deviation))
@@ -140,7 +140,7 @@ def _features(material: Material) -> _Seen:
         said.append(
             f"{what} the row number (correlation {listed}), so a part that is cut off by row number is no random one"
         )
-    elif (told := _told(x, along)) > DRIFT:
+    elif (told := _told(x, along, material.given)) > DRIFT:
         said.append(
             f"what the samples hold tells the row number (correlation {told:.2f}), so a part that is cut off by row "
             "number is no random one"
@@ -153,15 +153,18 @@ def _features(material: Material) -> _Seen:
     return _Seen(near, said)
 
 
-def _told(x: Singles, along: AnyFloats) -> float:
+def _told(x: Singles, along: Floats, given: Labels) -> float:
     """How well a ridge regression on all features tells the row number of rows that it has not seen: a correlation.
 
     Of at most 2,000 rows each is predicted by the others (leave-one-out, from one decomposition); the penalty that
-    errs least counts. 0 where it is within 5 standard deviations of chance.
+    errs least counts. 0 where it is within 5 standard deviations of chance. The mean of each class is learned, too:
+    neither it nor its part in what is predicted may tell of the row itself.
     """
     chosen = np.sort(np.random.default_rng(0).permutation(len(x))[:MOST])
-    rows, wanted = x[chosen].astype(np.float64), along[chosen] - along[chosen].mean()
-    rows -= rows.mean(0)
+    rows, wanted, labels = x[chosen].astype(np.float64), along[chosen], given[chosen]
+    _less_mean(rows, labels)
+    _less_mean(wanted, labels)
+    _, place, often = np.unique(labels, return_inverse=True, return_counts=True)
     wide = len(rows) < rows.shape[1]
     values, axes = np.linalg.eigh(rows @ rows.T if wide else rows.T @ rows)
     kept = values > 1e-9 * values[-1]
@@ -170,11 +173,11 @@ def _told(x: Singles, along: AnyFloats) -> float:
     errors = []
     for ridge in _RIDGES:
         shrunk = values / (values + ridge * values.sum())
-        seen = 1 / len(rows) + (unit**2) @ shrunk  # the share of each row in its own prediction
+        seen = 1 / often[place] + (unit**2) @ shrunk  # the share of each row in its own prediction
         errors.append((wanted - unit @ (shrunk * (unit.T @ wanted))) / (1 - np.minimum(seen, 0.999)))
     told = wanted - min(errors, key=lambda error: float(error @ error))
     found = float(np.corrcoef(told, wanted)[0, 1]) if told.std() > 0 else 0.0
-    return found if found > DEVIATIONS / np.sqrt(len(rows)) else 0.0
+    return found if found > DEVIATIONS / np.sqrt(max(len(rows) - len(often), 1)) else 0.0
 
 
 def _centred(x: Singles, given: Labels) -> Singles:
@@ -183,10 +186,15 @@ def _centred(x: Singles, given: Labels) -> Singles:
     x -= mean.astype(np.float32)
     x /= np.where(deviation > 0, deviation, 1).astype(np.float32)
     np.clip(x, -_FAR, _FAR, out=x)
+    _less_mean(x, given)
+    return x
+
+
+def _less_mean(values: AnyFloats, given: Labels) -> None:
+    """Take the mean of its class from each of the values ``[N, ...]``, in their place."""
     for label in np.unique(given).tolist():
         rows = np.flatnonzero(given == label)
-        x[rows] -= x[rows].mean(0)
-    return x
+        values[rows] -= values[rows].mean(0)
 
 
 CHECK = Check(
