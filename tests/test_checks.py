@@ -309,8 +309,28 @@ def test_the_row_number_is_told_as_a_ridge_regression_does_that_has_not_seen_the
             told[float(((along - left) ** 2).sum())] = left
         wanted = np.corrcoef(told[min(told)], along)[0, 1]
         assert wanted > 0.6
-        assert order._told(x, along) == pytest.approx(wanted, abs=0.02)
-    assert order._told(rng.normal(size=(60, 8)).astype(np.float32), along) == 0
+        assert order._told(x, along, np.zeros(count)) == pytest.approx(wanted, abs=0.02)
+    assert order._told(rng.normal(size=(60, 8)).astype(np.float32), along, np.zeros(60)) == 0
+
+
+@pytest.mark.parametrize(("count", "width", "classes"), [(200, 500, 100), (200, 500, 20), (300, 8, 60)])
+def test_members_of_a_class_do_not_tell_the_row_number_of_each_other(count, width, classes):
+    """Less their mean, the features of a class of two are opposite, and so are the row numbers."""
+    rng = np.random.default_rng(2)
+    x, given = rng.normal(size=(count, width)).astype(np.float32), np.arange(count) * classes // count
+    for labels in (given, rng.permutation(given)):
+        said = found("non_iid", material_of(x, labels)).said
+        assert not any("row number (corr" in one for one in said)
+
+
+def test_a_drift_is_found_where_rows_are_sorted_by_class():
+    rng = np.random.default_rng(0)
+    x, given = rng.normal(size=(600, 5)).astype(np.float32), np.arange(600) // 200
+    taken = np.concatenate([np.sort(rng.random(200)) for _ in range(3)])
+    assert not any("row number (" in one for one in found("non_iid", material_of(x, given)).said)
+    x[:, 2] += 2 * taken
+    said = found("non_iid", material_of(x, given, columns=("a", "b", "light", "d", "e"))).said
+    assert any(one.startswith("columns follow the row number (correlation 'light' +0.") for one in said)
 
 
 def test_labels_of_files_in_the_order_of_their_names_are_not_compared():

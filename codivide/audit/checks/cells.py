@@ -9,7 +9,7 @@ import numpy as np
 
 from codivide.audit.checks.base import Check, Found
 from codivide.audit.material import Material
-from codivide.core.errors import option
+from codivide.core.errors import either, option
 from codivide.core.files import let_go
 from codivide.core.types import Floats, Labels, Mask, Singles
 from codivide.core.words import first_few
@@ -25,6 +25,7 @@ _BINS = 50
 _OF_A_BIN = 5  # samples, on average
 _ROWS = 5_000  # that labels are explained on, at most
 _NAMED = 5
+_NAMES = 20  # of groups, at least
 
 
 class _Block(NamedTuple):
@@ -118,10 +119,11 @@ def _find_given_away(material: Material) -> Found:
     labels = material.given[rows]
     if len(rows) < FEWEST or len(np.unique(labels)) < 2:
         return Found()
-    away, spurious = [], []
+    away, spurious, naming = [], [], []
     for block in (one for one in _blocks(material, rows) if one.name not in material.told):
         if block.kind != "text" and _gives_away(block, labels):
             away.append(block.name)
+            naming += [block.name] if _names_groups(block) else []
         if block.empty is not None:
             told = _told(block.empty.astype(np.int64), material, labels)
             spurious += [f"whether {block.name!r} is empty tells {told}"] if told else []
@@ -134,6 +136,11 @@ def _find_given_away(material: Material) -> Found:
             f"columns that alone give the label away: {first_few(map(repr, away))}. If it is only known after the "
             f"label, leave it out ({option('drop')}): errors of the labels are then its errors"
         )
+        if naming:
+            said[-1] += (
+                f". If it says which rows belong together, such as patients, name it ({first_few(map(repr, naming))}) "
+                f"as {either('--group', 'groups=')}, and leave it out: new rows have other values"
+            )
     if spurious:
         said.append(
             f"labels can be told by what should not matter: {'; '.join(spurious[:_NAMED])}. A model may learn that "
@@ -163,6 +170,15 @@ def _gives_away(block: _Block, labels: Labels) -> bool:
         return True
     one = block.kind != "category" and block.empty is None
     return one and _gain(_right_beside(block.values[:, 0], labels), labels) >= GIVEN_AWAY
+
+
+def _names_groups(block: _Block) -> bool:
+    """Whether these may name what several rows belong to: at least 20 categories or whole numbers that repeat."""
+    if block.kind == "category":
+        return bool(block.values.shape[1] >= _NAMES)
+    values = block.values[:, 0]
+    count = len(np.unique(values))
+    return block.kind == "number" and _NAMES <= count <= len(values) / 1.5 and bool((values == np.floor(values)).all())
 
 
 def _gain(right: Mask, labels: Labels) -> float:
