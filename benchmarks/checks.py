@@ -37,13 +37,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from odd_images import blurred, factors, flat, grey, odd_shape, odd_size
 from sklearn import datasets
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch.nn import functional as F
 
 from codivide.audit import checks, probs
 from codivide.audit.material import Material, from_data
@@ -208,32 +208,6 @@ def on_pixels(change: Callable[[torch.Tensor, np.random.Generator], torch.Tensor
     return plant
 
 
-def factors(x: torch.Tensor, rng: np.random.Generator, low: float, high: float) -> torch.Tensor:
-    return torch.from_numpy(rng.uniform(low, high, (len(x), 1, 1, 1))).float()
-
-
-def blurred(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Each by a Gaussian of 1.5 to 3 pixels."""
-    out = []
-    for image, radius in zip(x, rng.uniform(1.5, 3, len(x)), strict=True):
-        size = int(3 * radius)
-        weight = torch.exp(-(torch.arange(-size, size + 1).float() ** 2) / (2 * radius**2))
-        weight = (weight / weight.sum()).view(1, 1, -1)
-        padded = F.pad(image[:, None], (size,) * 4, mode="reflect")
-        out.append(F.conv2d(F.conv2d(padded, weight.unsqueeze(-1)), weight.unsqueeze(2))[:, 0])
-    return torch.stack(out)
-
-
-def flat(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """One brightness with a little noise."""
-    level = factors(x, rng, 20, 235)
-    return level + torch.from_numpy(rng.normal(0, 1.5, tuple(x.shape))).float()
-
-
-def grey(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    return x.mean(1, keepdim=True).round().expand_as(x).clone()
-
-
 def sizes(change: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Plant:
     """Widths and heights as of cameras, some of them odd; the pixels stay."""
 
@@ -246,18 +220,6 @@ def sizes(change: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> Pl
         return Case(loaded, mask, sizes=found.astype(np.int64).clip(1))
 
     return plant
-
-
-def odd_size(found: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    factor = np.where(rng.random(len(found)) < 0.5, rng.uniform(5, 12, len(found)), 1 / rng.uniform(5, 12, len(found)))
-    return found * factor[:, None]
-
-
-def odd_shape(found: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    factor = rng.uniform(5, 10, len(found)) ** 0.5
-    side = np.sqrt(found.prod(1))
-    wide = rng.random(len(found)) < 0.5
-    return np.stack([np.where(wide, side * factor, side / factor), np.where(wide, side / factor, side * factor)], 1)
 
 
 def copies(*, near: bool) -> Plant:
@@ -327,6 +289,13 @@ def _mixed(labels: np.ndarray, whole: np.ndarray) -> bool:
     return bool(counts.max() <= max(0.5, 1.3 * np.bincount(whole).max() / len(whole)) * len(labels))
 
 
+def spoiled(loaded: Loaded, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    y, classes = loaded.y.copy(), len(loaded.classes)
+    wrong = mask & (rng.random(len(y)) < (0.45 if classes == 2 else 0.6))
+    y[wrong] = (y[wrong] + rng.integers(1, classes, wrong.sum())) % classes
+    return y
+
+
 def worse(loaded: Loaded, rng: np.random.Generator) -> Case:
     """The seventh of the samples with the largest values of a column, or of images those nearest to one of them.
 
@@ -340,10 +309,16 @@ def worse(loaded: Loaded, rng: np.random.Generator) -> Case:
         ways = (-((z - z[row]) ** 2).sum(1) for row in rng.permutation(len(z)))
     masks = (along > np.quantile(along, 0.86) for along in ways)
     mask = next(mask for mask in masks if mask.mean() > 0.1 and _mixed(loaded.y[mask], loaded.y))
-    y, classes = loaded.y.copy(), len(loaded.classes)
-    wrong = mask & (rng.random(len(y)) < (0.45 if classes == 2 else 0.6))
-    y[wrong] = (y[wrong] + rng.integers(1, classes, wrong.sum())) % classes
-    return Case(replace(loaded, y=y), mask, features=x)
+    return Case(replace(loaded, y=spoiled(loaded, mask, rng)), mask, features=x)
+
+
+def worse_rows(loaded: Loaded, rng: np.random.Generator) -> Case:
+    """A seventh of the samples that lie together in the file, with as many wrong labels."""
+    size = len(loaded.y) // 7
+    start = int(rng.integers(len(loaded.y) - size))
+    mask = np.zeros(len(loaded.y), dtype=bool)
+    mask[start : start + size] = True
+    return Case(replace(loaded, y=spoiled(loaded, mask, rng)), mask)
 
 
 def by_class(loaded: Loaded, rng: np.random.Generator) -> Case:
@@ -374,6 +349,11 @@ def drifting(loaded: Loaded, rng: np.random.Generator) -> Case:
     else:
         x[:, : max(1, x.shape[1] // 10)] += along * 1.5 * x.std(0)[: max(1, x.shape[1] // 10)]
     return Case(replace(loaded, x=TensorRows(x)), "row number")
+
+
+def drifting_in_class(loaded: Loaded, rng: np.random.Generator) -> Case:
+    """The same of samples that are sorted by class, each class in the order of its time."""
+    return replace(by_class(drifting(loaded, rng).loaded, rng), planted="row number")
 
 
 def of_columns(loaded: Loaded, added: pd.DataFrame) -> Loaded:
@@ -435,9 +415,11 @@ ANYWHERE: dict[str, Plant] = {
     "class_imbalance": rare,
     "class_imbalance: silent": silent,
     "underperforming_group": worse,
+    "underperforming_group: rows": worse_rows,
     "non_iid: by class": by_class,
     "non_iid: runs": in_runs,
     "non_iid: drift": drifting,
+    "non_iid: drift in classes": drifting_in_class,
 }
 ON_TABLES: dict[str, Plant] = {
     "gives_away: column": given_away,
@@ -450,7 +432,10 @@ ON_TABLES: dict[str, Plant] = {
 ALL: dict[str, Plant] = {**ON_IMAGES, "grayscale": on_pixels(grey), **ANYWHERE, **ON_TABLES, "null": empty_rows}
 
 
-NOISY = ("outliers", "class_imbalance", "class_imbalance: silent", "underperforming_group", "non_iid: drift")
+NOISY = (
+    *("outliers", "class_imbalance", "class_imbalance: silent"),
+    *("underperforming_group", "underperforming_group: rows", "non_iid: drift"),
+)
 
 
 def plants(name: str) -> dict[str, Plant]:
@@ -464,7 +449,13 @@ def plants(name: str) -> dict[str, Plant]:
         "wine": {"class_imbalance", "duplicates: near"},
         "customers": {"duplicates: near"},
     }
-    tiny = {"leaks", "underperforming_group"} if name == "wine" else {"leaks"} if name == "customers" else set()
+    tiny = (
+        {"leaks", "underperforming_group", "underperforming_group: rows"}
+        if name == "wine"
+        else {"leaks"}
+        if name == "customers"
+        else set()
+    )
     return {kind: plant for kind, plant in found.items() if kind not in left_out.get(name, set()) | tiny}
 
 
@@ -533,7 +524,9 @@ def measured(name: str, kind: str, plant: Plant, seed: int) -> dict[str, Any]:
         if isinstance(case.planted, str):
             result["recall"] = float(any(case.planted in text for text in found))
             result["false_alarms"] = result["clean"] = float(any(case.planted in text for text in before))
-        elif kind == "underperforming_group":  # found where it is half of what is flagged, and half of it is flagged
+        elif kind.startswith(
+            "underperforming_group"
+        ):  # found where it is half of what is flagged, and half of it is flagged
             overlap = (found & case.planted).sum()
             result["recall"] = float(2 * overlap >= max(found.sum(), case.planted.sum(), 1))
             result["clean"] = result["false_alarms"] = float(np.asarray(before).mean())

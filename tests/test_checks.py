@@ -193,6 +193,58 @@ def test_a_group_of_what_is_no_table_is_found_by_those_near_it(monkeypatch):
     )
 
 
+def batch(seed=0, count=1000):
+    """Of rows 300 to 399 two of three suggestions are others, elsewhere one in twenty."""
+    rng = np.random.default_rng(seed)
+    given, planted = rng.integers(4, size=count), np.arange(count) // 100 == 3
+    other = rng.random(count) < np.where(planted, 2 / 3, 0.05)
+    return rng.normal(size=(count, 3)).astype(np.float32), given, np.where(other, (given + 1) % 4, given), planted
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_rows_that_lie_together_and_are_judged_worse_are_found(known):
+    x, given, suggested, planted = batch()
+    made = material_of(x, given, suggested)
+    made = made if known else replace(made, rows=None, points=None)
+    result = found("underperforming_group", made)
+    flag = result.columns["is_underperforming_group_issue"]
+    assert flag[planted].mean() > 0.95
+    assert flag[~planted].mean() < 0.01
+    assert result.columns["underperforming_group_score"][planted].max() < 0.6
+    (sentence,) = result.said
+    assert "samples that lie together in the file ('" in sentence
+    mixed = np.random.default_rng(1).permutation(1000)
+    nothing = found("underperforming_group", replace(made, table=made.table.iloc[mixed].reset_index(drop=True)))
+    assert nothing.said == ()
+    assert not np.any(nothing.columns.get("is_underperforming_group_issue", False))
+
+
+def test_files_of_folders_lie_together_by_their_names_alone():
+    x, given, suggested, planted = batch()
+    order = np.argsort(given, kind="stable")
+    made = material_of(x[order], given[order], suggested[order])
+    files = made.table.rename(columns={"id": "path"}).assign(path=[f"{given[k]}/{k:04d}.png" for k in order])
+    flag = found("underperforming_group", replace(made, table=files)).columns["is_underperforming_group_issue"]
+    assert flag[planted[order]].mean() > 0.95
+    assert flag[~planted[order]].mean() < 0.01
+
+
+def test_the_stretch_is_that_of_loops(monkeypatch):
+    monkeypatch.setattr(slices, "_CLEAR", 2.0)
+    rng = np.random.default_rng(4)
+    wrong = rng.random(200) < np.where(np.arange(200) // 30 == 2, 0.6, 0.1)
+    expected = np.where(rng.random(200) < 0.5, 0.1, 0.25)
+    best, wanted = 2.0, None
+    for start, end in itertools.combinations(range(0, 201, 5), 2):
+        size, held, usual = end - start, wrong[start:end].sum(), expected[start:end].sum()
+        if 20 <= size <= 100 and held - usual > 0.1 * size:
+            likely = held * np.log(held / usual)
+            likely += (size - held) * np.log((size - held) / (size - usual)) if held < size else 0
+            best, wanted = max((best, wanted), (likely, slice(start, end)), key=lambda one: one[0])
+    assert slices._stretch(wrong, expected) == wanted
+    assert slices._stretch(np.zeros(200, dtype=bool), np.zeros(200)) == slice(0, 0)
+
+
 def test_a_large_table_is_judged_in_parts_and_not_copied(tmp_path, monkeypatch):
     x, given, suggested = worse_group()
     np.save(tmp_path / "x.npy", x)

@@ -1,4 +1,4 @@
-"""Groups of samples whose labels are judged worse than their classes are, found on the features."""
+"""Groups of samples whose labels are judged worse than their classes are, found on the features or along the rows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import xlogy
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from codivide.audit.checks.base import Check, Found
@@ -14,6 +15,7 @@ from codivide.audit.material import Material
 from codivide.core.files import let_go
 from codivide.core.neighbours import nearest, unit_rows
 from codivide.core.types import Floats, Labels, Mask, Singles
+from codivide.data.row_order import is_named_in_order, parts_of
 from codivide.methods.features.forests import bagged
 from codivide.runs.label_table import Column
 
@@ -31,6 +33,8 @@ _WIDE = 64  # directions at random, of which
 _DIRECTIONS = 16  # the leading ones are kept
 _PLACES = 4  # that the group is described by, at most
 _PURE = 0.6  # of a place, that is of the group
+_EDGES = 200  # between which samples that lie together are looked for
+_CLEAR = 18.0  # logarithm of how much likelier their labels are by a rate of their own, at least
 
 
 def _find(material: Material) -> Found:
@@ -42,6 +46,8 @@ def _find(material: Material) -> Found:
     samples. Where the prediction is below -0.1, the samples are a group; it is judged worse where their own agreement,
     which the prediction did not see, falls short by 0.1 and by 4 standard deviations.
 
+    Samples that lie together in the file are such a group, too (see ``_stretch``), also where no features are known.
+
     Features are the columns of a table, else the 16 leading directions of what the model sees; samples are near by the
     cosine of all of it.
     """
@@ -51,30 +57,75 @@ def _find(material: Material) -> Found:
     points = material.points.numpy() if features is None and material.points is not None else None
     if points is not None:
         features = _directions(points)
-    if features is None or len(rows) < FEWEST:
+    if len(rows) < FEWEST:
         return Found()
     given = material.given[rows]
     right = (material.suggested[rows] == given) | material.confirmed[rows]
     counts = np.bincount(given, minlength=len(material.classes))
     expected = (np.bincount(given, right, minlength=len(counts)) / np.maximum(counts, 1))[given]
-    short = _shortfall(features, rows, right - expected)
+    order = _in_order(material, rows)
+    stretch = order[_stretch(~right[order], 1 - expected[order])]
+    if features is None and not len(stretch):
+        return Found()
+    short = np.zeros(len(rows)) if features is None else _shortfall(features, rows, right - expected)
     if points is not None:
         short = (short + _nearby(points, rows, right - expected)) / 2
-    group = short < -LEAST
-    score, flag = np.ones(len(material.given)), np.zeros(len(material.given), dtype=bool)
-    score[rows] = np.clip(1 + short / np.maximum(expected, 1e-9), 0, 1)
-    said: tuple[str, ...] = ()
-    if _is_worse(right[group] - expected[group]):
-        flag[rows] = group
-        share = [100 * (1 - float(values[group].mean())) for values in (right, expected)]
+    group, flag = short < -LEAST, np.zeros(len(rows), dtype=bool)
+    said = []
+    if features is not None and _is_worse(right[group] - expected[group]):
+        flag |= group
         where = _places(features, rows, group, material.columns) if named and material.columns else ""
-        text = (
-            f"{int(group.sum()):,} samples are judged worse than their classes: {share[0]:.0f} % of their labels look "
-        )
-        said = (f"{text}wrong, {share[1]:.0f} % would as in their classes{where}",)
-    worst = np.flatnonzero(flag)
-    columns = {"is_underperforming_group_issue": flag, "underperforming_group_score": score}
-    return Found(columns, worst[np.lexsort((material.ranks[worst], score[worst]))], said=said)
+        said.append(_sentence(f"{int(group.sum()):,} samples are", right[group], expected[group]) + where)
+    if len(stretch):
+        flag[stretch] = True
+        short[stretch] = np.minimum(short[stretch], (right - expected)[stretch].mean())
+        ends = " to ".join(repr(material.ids[rows[place]]) for place in stretch[[0, -1]].tolist())
+        who = f"{len(stretch):,} samples that lie together in the file ({ends}) are"
+        said.append(_sentence(who, right[stretch], expected[stretch]))
+    score, whole = np.ones(len(material.given)), np.zeros(len(material.given), dtype=bool)
+    score[rows], whole[rows] = np.clip(1 + short / np.maximum(expected, 1e-9), 0, 1), flag
+    worst = np.flatnonzero(whole)
+    columns = {"is_underperforming_group_issue": whole, "underperforming_group_score": score}
+    return Found(columns, worst[np.lexsort((material.ranks[worst], score[worst]))], said=tuple(said))
+
+
+def _sentence(who: str, right: Mask, expected: Floats) -> str:
+    share = [100 * (1 - float(values.mean())) for values in (right, expected)]
+    return (
+        f"{who} judged worse than their classes: {share[0]:.0f} % of their labels look wrong, {share[1]:.0f} % would "
+        "as in their classes"
+    )
+
+
+def _in_order(material: Material, rows: Labels) -> Labels:
+    """The places of ``rows [M]`` as they were made: in their order, but files of folders by name alone."""
+    names = [material.ids[row] for row in rows.tolist()]
+    if not is_named_in_order(material.table, names):
+        return np.arange(len(rows))
+    parts = [parts_of(name)[::-1] for name in names]
+    return np.array(sorted(range(len(rows)), key=parts.__getitem__), dtype=np.int64)
+
+
+def _stretch(wrong: Mask, expected: Floats) -> slice:
+    """Where more of the samples in order ``[M]`` look wrong than would as in their classes; empty: nowhere.
+
+    A scan statistic (Kulldorff, 1997): of all stretches between 200 edges, of 20 samples to half of all, that one of
+    which the labels are likeliest by a rate of their own. It must be by a tenth larger, and clearly likelier.
+
+    Args:
+        wrong: whether each label looks wrong.
+        expected: the share of labels that do in its class.
+    """
+    edges = np.unique(np.linspace(0, len(wrong), min(_EDGES, len(wrong) // 5) + 1).astype(np.int64))
+    held, mean = (np.r_[0.0, np.cumsum(values)][edges] for values in (wrong, expected))
+    size, found, usual = (values - values[:, None] for values in (edges.astype(np.float64), held, mean))
+    fits = (size >= SMALLEST) & (2 * size <= len(wrong)) & (found - usual > LEAST * size)
+    if not fits.any():
+        return slice(0, 0)
+    size, found, usual = size[fits], found[fits], usual[fits]
+    clear = xlogy(found, found / usual) + xlogy(size - found, (size - found) / (size - usual))
+    start, end = np.argwhere(fits)[int(clear.argmax())].tolist()
+    return slice(int(edges[start]), int(edges[end])) if clear.max() > _CLEAR else slice(0, 0)
 
 
 def _shortfall(features: Singles, rows: Labels, short: Floats) -> Floats:
@@ -182,12 +233,14 @@ def _bound(name: str, value: float, *, below: bool) -> str:
 CHECK = Check(
     name="underperforming_group",
     title="A group that is judged worse",
-    text="Samples of a group, found on the features, in which more labels look wrong than in their classes elsewhere.",
+    text="Samples of a group, found on the features or along the rows, in which more labels look wrong than in their "
+    "classes elsewhere.",
     columns=(
         Column(
             "is_underperforming_group_issue",
             "flag",
-            "it is of a group, found on the features, whose labels are judged worse than their classes",
+            "it is of a group, found on the features or along the rows, whose labels are judged worse than their "
+            "classes",
         ),
         Column(
             "underperforming_group_score",
