@@ -437,6 +437,15 @@ def test_columns_that_say_too_much_or_too_little_are_named(text):
     assert any(text in item["text"] for item in checks.of_data(from_columns(changed, y)))
 
 
+def test_columns_of_few_values_give_no_label_away_where_rows_are_sorted_by_class():
+    rng = np.random.default_rng(0)
+    y = np.sort(rng.integers(2, size=900))
+    frame = pd.DataFrame({"age": rng.integers(20, 60, 900), "smokes": rng.integers(2, size=900)})
+    assert found("gives_away", from_data(from_columns(frame, y))).said == ()
+    (sentence,) = found("gives_away", from_data(from_columns(frame.assign(age=frame["age"] + 50 * y), y))).said
+    assert "give the label away: 'age'. If" in sentence
+
+
 def test_rows_of_empty_cells():
     frame, y = customers()
     frame.loc[[7, 90], ["age", "more 0", "more 1", "more 2"]] = np.nan

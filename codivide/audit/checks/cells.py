@@ -224,8 +224,12 @@ def _right_in_bin(codes: Labels, labels: Labels) -> Mask:
 
 
 def _right_beside(values: Singles, labels: Labels) -> Mask:
-    """Whether each row ``[N]`` has the label of the row of the nearest value."""
-    order = np.argsort(values, kind="stable")
+    """Whether each row ``[N]`` has the label of the row of the nearest value.
+
+    Of rows with the same value that is any: in the order of the file it would be one of the same class, where rows are
+    sorted by class.
+    """
+    order = np.lexsort((np.random.default_rng(0).permutation(len(values)), values))
     steps, same = np.diff(values[order]), labels[order][1:] == labels[order][:-1]
     before, after = np.r_[np.inf, steps], np.r_[steps, np.inf]
     right = np.empty(len(labels), dtype=bool)
