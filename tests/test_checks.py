@@ -12,7 +12,7 @@ from sklearn.linear_model import Ridge
 from torch import nn
 
 from codivide.audit import checks, facts
-from codivide.audit.checks import cells, classes, images, order, slices
+from codivide.audit.checks import cells, classes, duplicates, images, order, slices
 from codivide.audit.material import Material, from_data
 from codivide.data.arrays import array_rows, from_arrays
 from codivide.data.columns import from_columns
@@ -293,7 +293,13 @@ def test_empty_texts_are_no_copies_of_each_other():
 
 
 def test_of_many_rows_of_few_categories_some_are_equal_by_chance():
-    """A row has a chance of 1 in 500 to be another's copy: nothing for one row, but among 16,000 that makes 30."""
+    """A row has a chance of 1 in 500 to be another's copy: nothing for one row, but among 16,000 that makes 30.
+
+    The same of a thousand rows, of which one pair would be expected.
+    """
+    few = np.random.default_rng(5).integers(0, 4, (1000, 10)).astype(np.float32)
+    few[7] = few[8]
+    assert found("duplicates", material_of(few, np.arange(1000) % 2)).rows.size == 0
     x = np.random.default_rng(0).integers(0, 2, (16_000, 23)).astype(np.float32)
     result = found("duplicates", material_of(x, np.arange(16_000) % 2))
     assert result.said == ()
@@ -497,4 +503,5 @@ def test_of_very_many_samples_those_kinds_alone_are_left_out_that_compare(monkey
 def test_thresholds_stand_in_the_documentation():
     assert (images.DARK, images.FLAT, images.NARROW) == (0.25, 0.1, 0.35)
     assert (classes.RARE, slices.LEAST, order.LEAST, order.DRIFT) == (0.1, 0.1, 0.1, 0.3)
+    assert duplicates.CHANCE == 0.05
     assert (cells.GIVEN_AWAY, cells.SPURIOUS, cells.EMPTY_COLUMN) == (0.98, 0.5, 0.95)

@@ -153,19 +153,18 @@ def test_the_chance_is_that_of_a_loop():
     rows = load(x, np.arange(60) % 2).x
     found = groups.find(rows)
     once = np.unique(x, axis=0)
-    counts = set()
-    for most in (0.03, 0.1, 0.3, 1.0):
-        kept = groups.beyond_chance(found, rows, most)
-        counts.add(len(kept))
-        for group in found:
-            own, chances = x[list(group.rows)], []
-            for table, same in ((x, own), (once, np.unique(own, axis=0))):
-                chances.append(float(len(table)))
-                for k in range(3):
-                    inside = sum(own[:, k].min() <= value <= own[:, k].max() for value in table[:, k])
-                    chances[-1] *= (inside - len(same) + 1) / len(table)
-            assert (group in kept) == (max(chances) < most)
-    assert len(counts) >= 3
+    wanted = []
+    for group in found:
+        own, ways = x[list(group.rows)], []
+        for table, same in ((x, own), (once, np.unique(own, axis=0))):
+            ways.append(float(len(table)))
+            for k in range(3):
+                inside = sum(own[:, k].min() <= value <= own[:, k].max() for value in table[:, k])
+                ways[-1] *= (inside - len(same) + 1) / len(table)
+        wanted.append(max(ways))
+    np.testing.assert_allclose(groups.chances(found, rows, 0), wanted)
+    assert len(np.unique(np.round(wanted, 6))) >= 3
+    assert ((groups.chances(found, rows, 0.3) < 0.3) == (np.array(wanted) < 0.3)).all()
 
 
 def test_a_rare_value_that_decides_all_others_makes_no_copies():

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from codivide.core.errors import InputError
-from codivide.core.types import Labels, Mask, Singles
+from codivide.core.types import Floats, Labels, Mask, Singles
 from codivide.data.duplicates import Group, find, joined, sharing
 from codivide.data.loaded import Loaded
 from codivide.data.rows import CHUNK, Rows
 
 _AT_ONCE = 16  # columns
-BY_CHANCE = 0.01  # rows expected to be equal to a row by chance, from which on equal ones are not called copies
+_BY_CHANCE = 0.01  # rows expected to be equal to a row by chance, from which on equal ones are not called copies
 
 
 def with_groups(loaded: Loaded, groups: Any) -> Loaded:
@@ -91,8 +91,19 @@ def together(loaded: Loaded) -> Together | None:
     return None if groups is None else Together(groups, joined(copies, len(loaded.y)))
 
 
-def beyond_chance(groups: list[Group], rows: Rows, most: float = BY_CHANCE) -> list[Group]:
-    """The groups of a dense table whose likeness is no chance.
+def beyond_chance(groups: list[Group], rows: Rows) -> list[Group]:
+    """The groups of a dense table that are no chance: fewer than 0.01 further rows are expected to be like each.
+
+    Args:
+        groups: all that there are of the table.
+        rows: the table.
+    """
+    found = chances(groups, rows, _BY_CHANCE)
+    return [group for group, chance in zip(groups, found.tolist(), strict=True) if chance < _BY_CHANCE]
+
+
+def chances(groups: list[Group], rows: Rows, least: float) -> Floats:
+    """How many further rows of a dense table are expected to be like those of each group by chance; of a sparse one 0.
 
     A column of N values of which n lie between the least and the greatest of a group of m rows gives a further row a
     chance of ``(n - m + 1) / N`` to lie there, too; the columns are taken for independent. The larger chance counts of
@@ -102,10 +113,10 @@ def beyond_chance(groups: list[Group], rows: Rows, most: float = BY_CHANCE) -> l
     Args:
         groups: all that there are of the table.
         rows: the table.
-        most: how many further rows may be expected to be like those of a group.
+        least: what is smaller is not told exactly.
     """
     if not groups or getattr(rows, "sparse", False):
-        return groups
+        return np.zeros(len(groups))
     once: Mask = np.ones(len(rows), dtype=bool)
     for again in (same[1:] for group in groups for same in group.same):
         once[list(again)] = False
@@ -114,7 +125,7 @@ def beyond_chance(groups: list[Group], rows: Rows, most: float = BY_CHANCE) -> l
     ways = [(some, np.add.reduceat(some[members].astype(np.int64), starts)) for some in (np.ones_like(once), once)]
     expected = np.array([np.full(len(groups), float(some.sum())) for some, _ in ways])
     for column in _columns(rows):
-        open_groups = np.flatnonzero(expected.max(0) >= most)
+        open_groups = np.flatnonzero(expected.max(0) >= least)
         if not len(open_groups):
             break
         held = column[members]
@@ -123,7 +134,8 @@ def beyond_chance(groups: list[Group], rows: Rows, most: float = BY_CHANCE) -> l
             order = np.sort(column[some])
             inside = np.searchsorted(order, high, side="right") - np.searchsorted(order, low, side="left")
             chance[open_groups] *= (inside - size[open_groups] + 1) / len(order)
-    return [group for group, chance in zip(groups, expected.max(0).tolist(), strict=True) if chance < most]
+    found: Floats = expected.max(0)
+    return found
 
 
 def _columns(rows: Rows) -> Iterator[Singles]:

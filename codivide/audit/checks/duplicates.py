@@ -13,10 +13,11 @@ from codivide.audit.material import Material
 from codivide.audit.shown import Shown
 from codivide.core.types import Labels, Mask
 from codivide.data.duplicates import Group, are_known, find
-from codivide.data.groups import BY_CHANCE, beyond_chance
+from codivide.data.groups import chances
 from codivide.runs.label_table import Column
 
 MOST_GROUPS, MOST_OF_A_GROUP = 500, 100  # in the facts
+CHANCE = 0.05  # of the rows of a table that are called copies, at most, may be expected to be so by chance
 _NEAR = 0.5  # score of a sample that is nearly another one
 
 
@@ -62,13 +63,21 @@ def _find(material: Material) -> Found:
 
 
 def _groups(material: Material) -> list[Group]:
-    """All groups, but of empty texts none, and of a dense table none that chance would bring about in so many rows."""
+    """All groups, but of empty texts none, and of a dense table none that chance may have brought about.
+
+    Groups are taken from the unlikeliest on, as long as of their rows a twentieth at most is expected to be so by
+    chance (Benjamini and Hochberg, 1995).
+    """
     groups, rows, texts = find(material.rows, material.texts, material.alike), material.rows, material.texts
     if texts is not None:
         return [group for group in groups if texts[group.rows[0]].strip()]
-    if rows is not None and len(rows.shape) == 1 and material.alike is None:
-        return beyond_chance(groups, rows, min(BY_CHANCE, 1 / len(rows)))
-    return groups
+    if not groups or rows is None or len(rows.shape) != 1 or material.alike is not None:
+        return groups
+    chance = chances(groups, rows, CHANCE / len(rows))
+    order = np.argsort(chance, kind="stable")
+    held = np.cumsum([len(groups[k].rows) for k in order.tolist()])
+    fits = np.flatnonzero(chance[order] * len(rows) <= CHANCE * held)
+    return [groups[k] for k in np.sort(order[: fits[-1] + 1]).tolist()] if len(fits) else []
 
 
 def _differ(material: Material, rows: Sequence[int]) -> bool:
