@@ -137,6 +137,7 @@ def example_facts(issues: int = 40, kind: str = "image", hostile: bool = False) 
         },
         "issues": queue,
         "issues_total": issues + 3,
+        "counts": {"Duplicates": 4, "Outliers": 2},
         "targets": None,
         "losses": {
             "edges": [0.1 * b for b in range(51)],

@@ -3,6 +3,8 @@
 import sys
 import webbrowser
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from test_audit_facts import make_folder, make_run
@@ -71,3 +73,21 @@ def test_what_is_wrong_is_said_in_one_line(run, tmp_path, monkeypatch, capsys, w
     monkeypatch.chdir(tmp_path)
     assert codivide(monkeypatch, "audit", *(run if word == "RUN" else word for word in words)) == 2
     assert said in capsys.readouterr().err.replace("\n", "")
+
+
+def test_what_else_samples_have_is_counted(tmp_path, monkeypatch, capsys):
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(random.normal(size=(200, 8)).round(4), columns=[f"c{k}" for k in range(8)])
+    table["label"] = np.where(table["c0"] > 0, "high", "low")
+    table.iloc[[150, 151, 152]] = table.iloc[[3, 4, 5]].to_numpy()
+    table.loc[7, [f"c{k}" for k in range(7)]] = np.nan
+    table.to_csv(tmp_path / "t.csv", index=False)
+    codivide(monkeypatch, "fit", tmp_path / "t.csv", "--out", tmp_path / "run")
+    capsys.readouterr()
+    assert codivide(monkeypatch, "audit", tmp_path / "run") == 0
+    said = capsys.readouterr().out
+    (line,) = (line for line in said.splitlines() if line.startswith("besides: "))
+    facts = Parsed((tmp_path / "run" / "report.html").read_text("ascii")).json("facts")
+    assert facts["counts"]["Duplicates"] == 6
+    assert facts["counts"]["Cells and columns"] == 1
+    assert line == "besides: " + ", ".join(f"{title.lower()} {count}" for title, count in facts["counts"].items())

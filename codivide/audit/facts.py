@@ -159,6 +159,7 @@ def _facts(material: Material, found: Mapping[str, Found], shown: Shown) -> dict
         "curves": [_scalars(row) for row in material.curves],
         **{check.name: check.describe(found[check.name], shown) for check in checks.CHECKS if check.describe},
         "checks": [_listed(check, found[check.name], shown) for check in checks.CHECKS if not check.describe],
+        "counts": checks.counts(found),
         "findings": checks.said(found),
         "remarks": [str(text) for text in material.remarks],
         "columns": _columns(material.columns_read),

@@ -60,6 +60,8 @@ def show(run: Path, out: Path | None = None, limit: int = 1000) -> Path:
     kind = (collected.get("targets") or {}).get("kind", "")
     what = {"regression": "targets", "multilabel": "rows"}.get(kind, "labels")
     line(look_wrong(collected["issues_total"], collected["labelled"], what))
+    if besides := collected.get("counts"):
+        line(f"besides: {', '.join(f'{title.lower()} {count:,}' for title, count in besides.items())}")
     if run.is_dir() and not is_audit(run):
         say_verdict(SavedRun(run).summary)
     for remark in collected["remarks"]:

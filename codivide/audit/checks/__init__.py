@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from codivide.audit.checks import cells, classes, duplicates, images, labels, order, outliers, slices
@@ -83,6 +84,22 @@ def said(found: Mapping[str, Found]) -> list[dict[str, str]]:
         if check.name in found
         for text in found[check.name].said
     ]
+
+
+def counts(found: Mapping[str, Found]) -> dict[str, int]:
+    """How many samples have each issue besides a wrong label, by the title of its check; those that none has left out.
+
+    Args:
+        found: what ``run`` gave.
+    """
+    flags = {
+        check.title: found[check.name].columns.get(column.name)
+        for check in CHECKS
+        if check is not labels.CHECK
+        for column in check.columns
+        if column.name.endswith("_issue")
+    }
+    return {title: int(np.sum(flag)) for title, flag in flags.items() if flag is not None and np.any(flag)}
 
 
 def of_data(loaded: Loaded) -> list[dict[str, str]]:
