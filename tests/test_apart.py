@@ -9,6 +9,8 @@ import torch
 from codivide import Features, NoisyLabelClassifier, load_model
 from codivide.audit.checks import outliers
 from codivide.audit.material import Material
+from codivide.data.arrays import array_rows
+from codivide.data.looks import measure
 from codivide.noise.apart import ALONE, RANGES, Apart
 from codivide.runs import label_table
 
@@ -145,3 +147,35 @@ def test_what_is_usual_is_saved():
     assert Apart.of_tensors(older) is not None
     assert Apart.of_tensors({}) is None
     assert usual.score(points).min() < 0.01
+
+
+def pictures(kind: str, count: int = 100) -> np.ndarray:
+    """Images ``[N, 24, 24, 3]`` uint8: soft shapes, or stripes of one pixel; numbers 3 and 50 are noise."""
+    rng = np.random.default_rng(0)
+    across, down = np.meshgrid(np.arange(24), np.arange(24))
+    waves = [rng.uniform(0.2, 0.9, 3) for _ in range(count)]
+    soft = np.stack([np.sin(a * across + c) + np.cos(b * down) for a, b, c in waves])
+    striped = np.stack([(across + down * int(10 * a)) % 2 * 2.0 - 1 for a, _, _ in waves])
+    shapes = {"soft": soft, "striped": striped}[kind][..., None].repeat(3, 3)
+    shapes = 128 + 50 * shapes + rng.normal(0, 3, shapes.shape)
+    shapes[[3, 50]] = rng.uniform(0, 255, (2, 24, 24, 3))
+    return shapes.clip(0, 255).astype(np.uint8)
+
+
+def test_an_image_of_noise_is_an_outlier_wherever_its_features_lie():
+    points, labels, _ = planted(0.0, count=100)
+    looks = measure(array_rows(pictures("soft")))
+    table = label_table.build(range(100), labels, labels, np.full(100, 0.5), list("abcde"))
+    material = Material("data", "features", table, tuple("abcde"), points=points, of_photos=True)
+    before = outliers.CHECK.find(material)
+    found = outliers.CHECK.find(replace(material, looks_seen=looks))
+    assert not {3, 50} & set(before.rows.tolist())
+    assert set(found.rows.tolist()) - set(before.rows.tolist()) == {3, 50}
+    assert found.columns["is_outlier_issue"][[3, 50]].all()
+    assert (found.columns["outlier_score"][[3, 50]] == 0).all()
+
+
+def test_sharp_images_are_no_noise_where_all_are_sharp():
+    found = outliers.Outliers(np.array([7]), np.linspace(0, 1, 100))
+    assert outliers.with_noise(found, measure(array_rows(pictures("striped"))).sharpness) is found
+    assert outliers.with_noise(found, np.full(100, np.nan)) is found  # too small to be told

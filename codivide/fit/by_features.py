@@ -28,7 +28,7 @@ from codivide.training.run import Method
 def _said_of(name: str) -> str:
     """What an encoder of images gives."""
     pixels = ", and the pixels beside them" if name.endswith(BESIDE_PIXELS) else ""
-    return f"encoder {name}: features of a network that was trained on other photos{pixels}; none of it is trained"
+    return f"encoder {name}: features of a network that was trained on other photos, as it is{pixels}"
 
 
 def unjudged(method: Method | Features, *reasons: str) -> Choice:

@@ -23,6 +23,7 @@ LEAST = 0.1  # range that counts at least: what is a tenth farther away than oth
 _COPY = 1e-3  # of the length of a row; nearer ones are copies, but for rounding
 FEWEST_PHOTOS = 200  # below, classes are too small to say what is usual
 MOST_APART = 0.08  # share of the photos; what more of them are is how these photos are
+NOISE = 1.0  # sharpness (see ``data.looks``) from which on an image may be noise: of white noise it is log 3
 
 
 class Outliers(NamedTuple):
@@ -114,6 +115,26 @@ def with_groups(found: Outliers, points: Tensor, labels: Labels) -> Outliers:
     return Outliers(rows[np.argsort(-severity[rows], kind="stable")], severity, usual)
 
 
+def with_noise(found: Outliers, sharpness: Floats) -> Outliers:
+    """The same with images whose pixels know nothing of their neighbours: noise, or a broken file.
+
+    What an encoder makes of noise may lie among photos. Sharpness is that of noise, and above the upper quartile by more
+    than twice the range between the quartiles: drawings and woven cloth are sharp by nature.
+
+    Args:
+        found: the outliers so far.
+        sharpness: ``[N]`` of each image, NaN where it means nothing.
+    """
+    known = sharpness[np.isfinite(sharpness)]
+    low, high = np.quantile(known, [0.25, 0.75]) if len(known) else (0.0, 0.0)
+    noise = np.nan_to_num(sharpness) > max(NOISE, high + FAR * (high - low))
+    if not noise.any():
+        return found
+    severity = np.where(noise, 1.0, found.severity)
+    rows = np.union1d(found.rows, np.flatnonzero(noise))
+    return found._replace(rows=rows[np.argsort(-severity[rows], kind="stable")], severity=severity)
+
+
 def _find(material: Material) -> Found:
     if material.points is None:
         return Found()
@@ -124,6 +145,8 @@ def _find(material: Material) -> Found:
         return Found()
     if material.of_photos and material.task is None:
         found = with_groups(found, material.points, material.suggested)
+    if material.looks is not None:
+        found = with_noise(found, material.looks.sharpness)
     flag = np.zeros(len(found.severity), dtype=bool)
     flag[found.rows] = True
     columns = {"is_outlier_issue": flag, "outlier_score": 1 - found.severity}
@@ -144,7 +167,7 @@ CHECK = Check(
             "is_outlier_issue",
             "flag",
             "the sample may fit no class: very far from the others, far and the model is unsure, or a photo of a small "
-            "group apart",
+            "group apart, or noise",
         ),
         Column("outlier_score", "probability", "1: it lies well among the others; the lower, the clearer an outlier"),
     ),
