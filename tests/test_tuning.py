@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,11 @@ from codivide.data.options import ReadOptions
 from codivide.data.rows import BesideRows, TensorRows
 from codivide.data.sources import load
 from codivide.fit import tuning
+from codivide.fit.budget import Budget
 from codivide.methods.features.learn import Learned
 from codivide.methods.features.model import FeatureModel, mixed
 from codivide.methods.features.tuned import SoftTargets, hidden, rejudged, targets, weighed
+from codivide.runs.folder import TOO_LITTLE
 from codivide.training import loop
 from codivide.training.plan import Plan
 from codivide.training.samples import Data
@@ -123,8 +126,36 @@ def test_a_network_counts_where_hidden_labels_are_likelier_with_it(seed):
     assert right[1] > right[0]
 
 
-def test_one_class_among_hidden_labels_tells_nothing():
-    assert weighed(torch.full((9, 3), 1 / 3), torch.zeros(9, 3), torch.ones(9, dtype=torch.int64)).share == 0
+def test_labels_are_weighed_as_often_as_they_count():
+    _, given, said = drawn(300, 3, 0)
+    _, _, other = drawn(300, 3, 1)
+    probs, said = torch.softmax(0.3 * said, 1), torch.cat([said[:150], other[150:]])  # it knows the first half alone
+    often = torch.arange(300).repeat_interleave(torch.tensor([1] * 150 + [2] * 150))
+    repeated = weighed(probs[often], said[often], given[often])
+    counted = weighed(probs, said, given, np.array([1.0] * 150 + [2.0] * 150))
+    assert counted.share == repeated.share
+    assert counted.gain == pytest.approx(repeated.gain, abs=2e-3)
+    first = weighed(probs, said, given, np.array([1.0] * 150 + [1e-6] * 150))
+    alone = weighed(probs[:150], said[:150], given[:150])
+    assert first.share == alone.share > counted.share
+    assert first.error == pytest.approx(alone.error, rel=0.1)
+
+
+def test_a_group_that_is_too_large_to_hide_is_passed_over():
+    given, groups = np.zeros(100, dtype=np.int64), np.r_[np.zeros(60), 1 + np.arange(40) // 5].astype(np.int64)
+    for seed in range(8):
+        rows = hidden(given, groups, seed)
+        assert len(rows) == 20
+        assert (groups[rows] > 0).all()
+
+
+def test_confirmed_labels_alone_leave_nothing_to_judge():
+    truth, given, said = drawn(40, 3, 0, wrong=0.0)
+    model = FeatureModel(None, torch.zeros(5, 2), [], torch.ones(3), 0.0, (0, 1, 2))
+    before = some(torch.softmax(said, 1).tolist(), truth.tolist(), [1.0] * 40, model)
+    after = rejudged(before, said, 0.5, given, torch.ones(40, dtype=torch.bool))
+    assert (after.clean_prob == 1).all()
+    assert torch.equal(after.suggested, given)
 
 
 def test_labels_are_judged_again_at_the_same_level():
@@ -260,6 +291,9 @@ def test_a_folder_of_photos_is_tuned_predicted_and_audited(counts, tmp_path, mon
     assert "the fine-tuned network counts" in shown.err
     saved = load_model(run)
     assert saved.tuned == 0.5
+    written = command("clean", run, "--out", tmp_path / "cleaned").out.splitlines()
+    (again,) = [shlex.split(line) for line in written if line.startswith("train again: ")]
+    assert again[5:] == ["--budget", "600s", "--out", "run2"]
     found = from_run(run)
     assert found.rows.shape == (3, 16, 16)  # pictures are shown
     assert found.points.shape[0] == 60, found.remarks
@@ -281,6 +315,7 @@ def test_a_folder_of_photos_is_tuned_predicted_and_audited(counts, tmp_path, mon
         ({"samples": 499}, None),
         ({"encoder": "efficientnet-lite0+pixels"}, None),
         ({"learned": {"tuned": {}}}, None),
+        ({"verdict": TOO_LITTLE}, None),
     ],
 )
 def test_a_budget_is_proposed_where_it_has_not_been_tried(changed, said):
@@ -294,16 +329,82 @@ def test_a_budget_is_proposed_where_it_has_not_been_tried(changed, said):
     assert output.tuning_budget(summary) == (said and said.removeprefix("--budget "))
 
 
-def test_a_network_that_cannot_be_trained_loses_nothing(counts, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("place", "name", "error"),
+    [
+        (loop, "train", torch.OutOfMemoryError("CUDA out of memory")),
+        (tuning.Tuner, "_seconds", RuntimeError("DefaultCPUAllocator: can't allocate memory")),
+    ],
+)
+def test_a_network_that_cannot_be_trained_loses_nothing(place, name, error, counts, tmp_path, monkeypatch, capsys):
     def full(*_, **__):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(loop, "train", full)
+    monkeypatch.setattr(place, name, full)
     x, y = coloured()
     clf = NoisyLabelClassifier(budget="10m", verbose=1).fit(x, y)
     assert clf.model_.tuned == 0
-    assert "cannot be trained further, and the heads stay: CUDA out of memory" in capsys.readouterr().err
+    assert clf.history_[-1]["round"] != "fine-tuned"
+    assert f"cannot be trained further, and the heads stay: {error}" in capsys.readouterr().err
+
+
+def test_a_stop_says_that_nothing_is_kept(counts, tmp_path, monkeypatch, capsys):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(loop, "train", stopped)
+    x, y = coloured()
+    np.savez(tmp_path / "photos.npz", x=x, y=y)
+    words = ["fit", str(tmp_path / "photos.npz"), "--budget", "10m", "--out", str(tmp_path / "run")]
+    monkeypatch.setattr("sys.argv", ["codivide", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert "nothing is kept yet, and the same command begins anew" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_error_of_the_program_is_not_hidden(counts, tmp_path, monkeypatch):
+    def wrong(*_, **__):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(loop, "train", wrong)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        NoisyLabelClassifier(budget="10m").fit(*coloured())
+
+
+def test_nothing_is_trained_where_no_label_can_be_hidden(counts, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(loop, "train", lambda *_, **__: pytest.fail("it was trained"))
+    x, y = coloured()
+    clf = NoisyLabelClassifier(budget="10m", verbose=1).fit(x, y, groups=np.arange(60) // 15)
+    assert clf.model_.tuned == 0
+    assert "too few labels, or of one class alone, can be hidden" in capsys.readouterr().err
+
+
+def test_labels_that_do_not_count_are_not_hidden(counts, tmp_path, monkeypatch):
+    monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "cache"))
+    weight = np.r_[np.zeros(30), np.linspace(1, 2, 30)]
+    told = []
+
+    def seen(probs, said, given, weight):
+        told.append(weight)
+        return tuning.Weighed(0.0, 0.0, 0.0, (0.8, 0.8))
+
+    monkeypatch.setattr(tuning, "weighed", seen)
+    NoisyLabelClassifier(budget="10m").fit(*coloured(), sample_weight=weight)
+    assert len(told[0]) == 6
+    assert (told[0] > 0).all()
+
+
+def test_the_epochs_that_were_done_are_recorded(counts, tmp_path, monkeypatch):
+    monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(Budget, "ends", lambda _: 0.0)
+    NoisyLabelClassifier(budget="10m", out=tmp_path / "run").fit(*coloured())
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["learned"]["tuned"]["epochs"] == 1
 
 
 def test_too_little_time_is_said_and_changes_nothing(counts, tmp_path, monkeypatch, capsys):

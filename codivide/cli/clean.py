@@ -106,8 +106,19 @@ def clean(
     if export is not None:
         line(f"export:  {out / exporting.EXPORTS[export]}")
     if cleaned.reading is not None:
-        again = ["codivide", "fit", str(out / LABELS), *as_flags(cleaned.reading), "--out", _next(run.resolve().name)]
+        flags = [*as_flags(cleaned.reading), *_budget(run)]
+        again = ["codivide", "fit", str(out / LABELS), *flags, "--out", _next(run.resolve().name)]
         line(f"train again: {shlex.join(again)}")
+
+
+def _budget(run: Path) -> list[str]:
+    """The flag of a run whose network was trained further in a budget; nothing of others."""
+    from codivide.data.tuned import NAME
+    from codivide.runs.folder import IDENTITY, SavedRun, has_run
+
+    config = SavedRun(run).config if has_run(run) else {}
+    seconds = config.get(IDENTITY, {}).get("method.budget") if config.get("encoder") == NAME else None
+    return [] if seconds is None else ["--budget", f"{seconds:.0f}s"]
 
 
 def _next(name: str) -> str:

@@ -121,10 +121,12 @@ def _stronger(encoder: str) -> str | None:
 def tuning_budget(summary: Mapping[str, Any]) -> str | None:
     """The budget that trains the packaged encoder's network further; None: it does not suit, or was tried."""
     from codivide.fit.tuning import FEWEST
+    from codivide.runs.folder import TOO_LITTLE
 
     suits = summary.get("encoder") == "efficientnet-lite0" and "choice" in summary and "annotators" not in summary
     count = summary["samples"] - summary["unlabelled"]
-    if not suits or count < FEWEST or "tuned" in summary.get("learned", {}):
+    useless = summary.get("verdict") == TOO_LITTLE  # of which nothing is trained further
+    if not suits or count < FEWEST or useless or "tuned" in summary.get("learned", {}):
         return None
     return f"{max(5 * math.ceil(count * _A_PHOTO / 300), 10)}m"
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from codivide.core.device import autocast, resolve_device, resolve_precision
 from codivide.core.errors import InputError
+from codivide.core.memory import short_of
 from codivide.core.types import Labels
 from codivide.data import tuned as encoders
 from codivide.data.encode import OF_PHOTOS
@@ -22,11 +24,12 @@ from codivide.data.encoder import Encoding
 from codivide.data.groups import together
 from codivide.data.loaded import Loaded
 from codivide.data.networks import ImageNet
+from codivide.data.rows import BesideRows
 from codivide.fit.budget import Budget
 from codivide.fit.estimate import duration
 from codivide.fit.job import Begin, Job, Say
 from codivide.methods.features.learn import Learned
-from codivide.methods.features.tuned import SoftTargets, Weighed, hidden, rejudged, targets, weighed
+from codivide.methods.features.tuned import HIDDEN, SoftTargets, Weighed, hidden, rejudged, targets, weighed
 from codivide.training import layers, loop, nets
 from codivide.training.plan import Plan
 from codivide.training.ranks import here
@@ -35,6 +38,7 @@ from codivide.training.timm_names import PACKAGED
 
 EPOCHS, LEAST_EPOCHS = 6, 3
 FEWEST = 500  # labelled photos; of fewer, too few can be hidden to tell whether it pays
+_LEAST_HIDDEN = HIDDEN / 2  # labels, as a share of FEWEST
 _NAME, _ROUND = "fine-tuning", "fine-tuned"  # of the stage, and of its record
 _LOOKED_AT = 0.3  # what an image costs in an evaluation, of what it costs in an epoch
 _FROZEN = 0.4  # what the first epoch costs, of a later one
@@ -63,45 +67,58 @@ class Tuner:
         if "independent" in learned.remarks or not isinstance(loaded.encoder, ImageNet):
             return learned, loaded
         side = (loaded.encoder.side or 0) // 2
-        given, plan = torch.from_numpy(loaded.y), self._plan(job, len(loaded.y), side)
-        if plan is None:
-            return learned, loaded
         known = together(loaded)
-        unseen = hidden(loaded.y, None if known is None else known.groups, plan.seed)
-        began = time.perf_counter()
+        counts = loaded.y if loaded.weight is None else np.where(loaded.weight > 0, loaded.y, -1)
+        unseen = hidden(counts, None if known is None else known.groups, job.plan.seed)
+        if len(unseen) < _LEAST_HIDDEN * FEWEST or len(np.unique(loaded.y[unseen])) < 2:
+            self.say(
+                "the encoder's network is not trained further: too few labels, or of one class alone, can be hidden "
+                "from it to tell whether that pays"
+            )
+            return learned, loaded
         try:
-            encoder = self._trained(loaded.encoder, learned, plan, side, unseen)
-        except (InputError, torch.OutOfMemoryError) as error:  # what the heads have learned is not lost
+            plan = self._plan(job, len(loaded.y), side)
+            return (learned, loaded) if plan is None else self._tuned(plan, side, learned, loaded, unseen)
+        except (InputError, RuntimeError, MemoryError) as error:  # what the heads have learned is not lost
+            if not isinstance(error, InputError) and not short_of(error):
+                raise
             self.say(f"the encoder's network cannot be trained further, and the heads stay: {error}")
             return learned, loaded
-        found = replace(loaded, x=encoder.beside(loaded.x, self.images.x, self.how), encoder=encoder)
-        said = found.x[torch.arange(len(given))][:, loaded.x.shape[0] :]
-        rows = torch.from_numpy(unseen)
-        told = weighed(learned.probs[rows], said[rows], given[rows])
+
+    def _tuned(self, plan: Plan, side: int, learned: Learned, loaded: Loaded, unseen: Labels) -> tuple[Learned, Loaded]:
+        """The same where there is time for it; the labels of rows ``unseen`` are hidden from the network."""
+        assert isinstance(loaded.encoder, ImageNet)
+        began, given = time.perf_counter(), torch.from_numpy(loaded.y)
+        encoder, epochs = self._trained(loaded.encoder, learned, plan, side, unseen)
+        behind = encoder.said.encode(self.images.x, self.how)
+        said = behind[torch.arange(len(given))]
+        rows, weight = torch.from_numpy(unseen), None if loaded.weight is None else loaded.weight[unseen]
+        told = weighed(learned.probs[rows], said[rows], given[rows], weight)
+        found = self._whole(loaded, BesideRows(loaded.x, behind), encoder) if told.share else loaded
         words = _words(told, len(unseen))
         self.say(words)
         seconds = round(time.perf_counter() - began, 2)
         learned.report["tuned"] = {
-            **{"epochs": plan.epochs, "side": side, "hidden": len(unseen), "seconds": seconds, "said": words},
+            **{"epochs": epochs, "side": side, "hidden": len(unseen), "seconds": seconds, "said": words},
             **told._asdict(),
         }
         agreement, number = told.agreement[told.share > 0], len(learned.records) + 1
         learned.records.append({"epoch": number, "round": _ROUND, "agreement": agreement, "seconds": seconds})
         if not told.share:
-            return learned, loaded
+            return learned, found
         confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
-        return rejudged(learned, said, told.share, given, confirmed), self._whole(found, encoder)
+        return rejudged(learned, said, told.share, given, confirmed), found
 
-    def _whole(self, found: Loaded, encoder: encoders.Tuned) -> Loaded:
-        """The data with what the network says of the other parts, too."""
+    def _whole(self, loaded: Loaded, x: BesideRows, encoder: encoders.Tuned) -> Loaded:
+        """The data with rows ``x``, and with what the network says of the other parts, too."""
 
         def part(rows: Loaded | None, images: Loaded | None) -> Loaded | None:
             if rows is None or images is None:
                 return rows
             return replace(rows, x=encoder.beside(rows.x, images.x, self.how), encoder=encoder)
 
-        validation = part(found.validation, self.images.validation)
-        return replace(found, test=part(found.test, self.images.test), validation=validation)
+        validation = part(loaded.validation, self.images.validation)
+        return replace(loaded, x=x, encoder=encoder, test=part(loaded.test, self.images.test), validation=validation)
 
     def _plan(self, job: Job, samples: int, side: int) -> Plan | None:
         """How to train in the time that is left; None, and a word about it, where that is too little."""
@@ -122,8 +139,8 @@ class Tuner:
         if left is None:
             return plan
         epoch = self._seconds(plan, side) * samples / plan.batch_size
-        tests = 0 if self.images.test is None else len(self.images.test.y)
-        looks = _LOOKED_AT * epoch * (1 + tests / samples)
+        others = sum(len(part.y) for part in (self.images.test, self.images.validation) if part is not None)
+        looks = _LOOKED_AT * epoch * (1 + others / samples)
         epochs = min(EPOCHS, int((left - looks) / epoch - _FROZEN) + 1)
         if epochs < LEAST_EPOCHS:
             needed = looks + epoch * (EPOCHS - 1 + _FROZEN)
@@ -154,8 +171,10 @@ class Tuner:
     def _built(self, side: int) -> nn.Module:
         return nets.build(f"{PACKAGED}:{side}", (3, side, side), len(self.images.classes), 0.2)
 
-    def _trained(self, features: ImageNet, learned: Learned, plan: Plan, side: int, unseen: Labels) -> encoders.Tuned:
-        """The encoder with the copy of its network, trained on all labels but those of rows ``unseen``."""
+    def _trained(
+        self, features: ImageNet, learned: Learned, plan: Plan, side: int, unseen: Labels
+    ) -> tuple[encoders.Tuned, int]:
+        """The encoder with the copy of its network, trained on all labels but those of rows ``unseen``; the epochs."""
         given = torch.from_numpy(self.images.y)
         method = SoftTargets(targets(learned, given))
         seen: Tensor = given.clone()
@@ -172,8 +191,8 @@ class Tuner:
             deadline=self.budget.ends(),
         )
         (net,) = method.members(run)
-        net = net.cpu()
-        return encoders.Tuned(features, encoders.Copy(layers.layers(net)[0], layers.last_linear(net)), side)
+        net, epochs = net.cpu(), sum("stopped" not in row for row in run.history)
+        return encoders.Tuned(features, encoders.Copy(layers.layers(net)[0], layers.last_linear(net)), side), epochs
 
 
 def _words(told: Weighed, count: int) -> str:

@@ -57,7 +57,7 @@ class FeatureModel:
         encoder: what makes rows of texts or images, where something does.
         columns: names of the features of a table, where they have some.
         usual: what photos of the training are like, to tell others from them; None: of tables and texts.
-        tuned: the share of a network that was trained further (see ``tuned.mixed``), in [0, 1]. Above 0 the last C
+        tuned: the share of a network that was trained further (see ``mixed``), in [0, 1]. Above 0 the last C
             columns of a row are the logarithms of its class probabilities, which no head sees.
     """
 

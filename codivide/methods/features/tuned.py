@@ -96,9 +96,11 @@ def hidden(given: Labels, groups: Labels | None, seed: int) -> Labels:
     labelled = np.flatnonzero(given >= 0)
     owners, own = np.unique(labelled if groups is None else groups[labelled], return_inverse=True)
     rank = np.random.default_rng(seed).permutation(len(owners))[own]  # of each row's group, as drawn
-    rows_of_first = np.cumsum(np.bincount(rank))
-    most = min(int(HIDDEN * len(labelled)), MOST_HIDDEN)
-    return labelled[rank < np.searchsorted(rows_of_first, most, side="right")]
+    room, chosen = min(int(HIDDEN * len(labelled)), MOST_HIDDEN), np.zeros(len(owners), dtype=bool)
+    for group, rows in enumerate(np.bincount(rank).tolist()):
+        chosen[group] = rows <= room  # a larger one is passed over
+        room -= rows * chosen[group]
+    return labelled[chosen[rank]]
 
 
 class Weighed(NamedTuple):
@@ -117,30 +119,31 @@ class Weighed(NamedTuple):
     agreement: tuple[float, float]
 
 
-def weighed(probs: Tensor, said: Tensor, given: Tensor) -> Weighed:
+def weighed(probs: Tensor, said: Tensor, given: Tensor, weight: Floats | None = None) -> Weighed:
     """Choose the share of a network by hidden labels.
 
     Args:
         probs: of the heads ``[M, C]``, which have not seen the labels.
         said: logarithms of the network's probabilities ``[M, C]``.
-        given: the labels ``[M]``.
+        given: the labels ``[M]``, of at least two classes.
+        weight: of every label ``[M]``, positive; None: all count alike.
     """
     classes, labels = np.unique(given.numpy(), return_inverse=True)
-    if len(classes) < 2:
-        return Weighed(0.0, 0.0, 0.0, (1.0, 1.0))
     ways = [mixed(probs, said, share) for share in SHARES]
-    seen = [_likelihood(way[:, torch.from_numpy(classes)].double().numpy(), labels) for way in ways]
-    best = max(range(len(SHARES)), key=lambda k: float(seen[k].mean()))
+    seen = [_likelihood(way[:, torch.from_numpy(classes)].double().numpy(), labels, weight) for way in ways]
+    counts = np.full(len(labels), 1 / len(labels)) if weight is None else weight / weight.sum()
+    best = max(range(len(SHARES)), key=lambda k: float(counts @ seen[k]))
     gains = seen[best] - seen[0]
-    gain, error = float(gains.mean()), float(gains.std() / len(gains) ** 0.5)
+    gain = float(counts @ gains)
+    error = float(np.linalg.norm(counts * (gains - gain)))
     first, last = (float((ways[k].argmax(1) == given).double().mean()) for k in (0, best))
     return Weighed(SHARES[best] if gain > max(SURE * error, LEAST_GAIN) else 0.0, gain, error, (first, last))
 
 
-def _likelihood(probs: Floats, labels: Labels) -> Floats:
+def _likelihood(probs: Floats, labels: Labels, weight: Floats | None) -> Floats:
     """How likely each label is, as a logarithm ``[M]``, through the matrix that fits best."""
     known = np.clip(probs, LEAST, None)
-    return np.log(latent_noise(known / known.sum(1, keepdims=True), labels).seen)
+    return np.log(latent_noise(known / known.sum(1, keepdims=True), labels, weight=weight).seen)
 
 
 def rejudged(learned: Learned, said: Tensor, share: float, given: Tensor, confirmed: Tensor | None) -> Learned:
@@ -156,11 +159,11 @@ def rejudged(learned: Learned, said: Tensor, share: float, given: Tensor, confir
     probs = mixed(learned.probs, said.float(), share)
     rows = given >= 0 if confirmed is None else (given >= 0) & ~confirmed
     own, clean = said[rows].exp().gather(1, given[rows].unsqueeze(1)).squeeze(1), learned.clean_prob.clone()
-    before = clean[rows].numpy()
-    odds = (1 - share) * log_odds(before) + share * log_odds(own.double().numpy())
-    clean[rows] = torch.from_numpy(at_rate(odds, 1 - float(before.mean())))
-    doubt = float(learned.report["doubtful_from"])
-    doubt = judge.doubtful(clean[rows].numpy()) if doubt < 1 else doubt
+    before, doubt = clean[rows].numpy(), float(learned.report["doubtful_from"])
+    if len(before):
+        odds = (1 - share) * log_odds(before) + share * log_odds(own.double().numpy())
+        clean[rows] = torch.from_numpy(at_rate(odds, 1 - float(before.mean())))
+        doubt = judge.doubtful(clean[rows].numpy()) if doubt < 1 else doubt
     suggested = judge.suggestions(probs, clean, given, doubt)
     model = replace(learned.model, tuned=share)
     report = learned.report | {"doubtful_from": doubt}
