@@ -58,13 +58,12 @@ def _fit(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_paramete
     if data.task != "classes":
         fit_targets(run, data, training, hyper_parameters)
         return
-    from codivide.core.files import is_present
     from codivide.fit.choose_run import execute
     from codivide.fit.followers import led
     from codivide.fit.job import Job, default_plan, name_of
     from codivide.methods.features.options import Features, refuse, unset
     from codivide.runs.claim import claimed
-    from codivide.runs.folder import METRICS, SUMMARY, TOO_LITTLE
+    from codivide.runs.folder import TOO_LITTLE
     from codivide.training.own_net import as_net
     from codivide.training.plan import ASKED
 
@@ -109,16 +108,21 @@ def _fit(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_paramete
                     began=began,
                 )
         except (KeyboardInterrupt, Stopped) as stopped:
-            kept = not is_present(run.out / SUMMARY) and any(run.out.rglob(METRICS))  # features have no epochs
-            err_console.print(
-                "stopped; to go on from the last whole epoch, run the same command with --resume"
-                if kept
-                else "stopped; nothing is kept yet, and the same command begins anew"
-            )
+            err_console.print(_said_of_a_stop(run.out))
             raise typer.Exit(getattr(stopped, "code", 130)) from None
         say_outcome(outcome.summary, run.out, time.monotonic() - began, chosen=data.encoder != "auto")
     if outcome.summary.get("verdict") == TOO_LITTLE:
         raise typer.Exit(NOT_USABLE)
+
+
+def _said_of_a_stop(out: Path) -> str:
+    """How to go on; of a route without epochs nothing is kept before its end."""
+    from codivide.core.files import is_present
+    from codivide.runs.folder import METRICS, SUMMARY
+
+    if not is_present(out / SUMMARY) and any(out.rglob(METRICS)):
+        return "stopped; to go on from the last whole epoch, run the same command with --resume"
+    return "stopped; nothing is kept yet, and the same command begins anew"
 
 
 def _recorded_threads(run: RunFlags) -> int | None:
