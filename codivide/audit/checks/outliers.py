@@ -118,8 +118,8 @@ def with_groups(found: Outliers, points: Tensor, labels: Labels) -> Outliers:
 def with_noise(found: Outliers, sharpness: Floats) -> Outliers:
     """The same with images whose pixels know nothing of their neighbours: noise, or a broken file.
 
-    What an encoder makes of noise may lie among photos. Sharpness is that of noise, and above the upper quartile by more
-    than twice the range between the quartiles: drawings and woven cloth are sharp by nature.
+    What an encoder makes of noise may lie among photos. Sharpness is that of noise, and above the upper quartile by
+    more than twice the range between the quartiles: drawings and woven cloth are sharp by nature.
 
     Args:
         found: the outliers so far.
