@@ -433,8 +433,12 @@ ALL: dict[str, Plant] = {**ON_IMAGES, "grayscale": on_pixels(grey), **ANYWHERE, 
 
 
 NOISY = (
-    *("outliers", "class_imbalance", "class_imbalance: silent"),
-    *("underperforming_group", "underperforming_group: rows", "non_iid: drift"),
+    "outliers",
+    "class_imbalance",
+    "class_imbalance: silent",
+    "underperforming_group",
+    "underperforming_group: rows",
+    "non_iid: drift",
 )
 
 
@@ -444,19 +448,13 @@ def plants(name: str) -> dict[str, Plant]:
     found |= {"grayscale": on_pixels(grey)} if name == "photos" else {}
     found = {kind: found[kind] for kind in NOISY} if name == "photos_40" else found
     found |= {"null": empty_rows} if name == "customers" else {}
+    groups = {"underperforming_group", "underperforming_group: rows"}
     left_out = {
         "digits": {"blurry"},
-        "wine": {"class_imbalance", "duplicates: near"},
-        "customers": {"duplicates: near"},
+        "wine": {"class_imbalance", "duplicates: near", "leaks", *groups},
+        "customers": {"duplicates: near", "leaks"},
     }
-    tiny = (
-        {"leaks", "underperforming_group", "underperforming_group: rows"}
-        if name == "wine"
-        else {"leaks"}
-        if name == "customers"
-        else set()
-    )
-    return {kind: plant for kind, plant in found.items() if kind not in left_out.get(name, set()) | tiny}
+    return {kind: plant for kind, plant in found.items() if kind not in left_out.get(name, set())}
 
 
 FLAGS = {"duplicates": "is_near_duplicate_issue", "non_iid": "is_non_iid_issue", "outliers": "is_outlier_issue"}
@@ -524,9 +522,8 @@ def measured(name: str, kind: str, plant: Plant, seed: int) -> dict[str, Any]:
         if isinstance(case.planted, str):
             result["recall"] = float(any(case.planted in text for text in found))
             result["false_alarms"] = result["clean"] = float(any(case.planted in text for text in before))
-        elif kind.startswith(
-            "underperforming_group"
-        ):  # found where it is half of what is flagged, and half of it is flagged
+        elif kind.startswith("underperforming_group"):
+            # found where it is half of what is flagged, and half of it is flagged
             overlap = (found & case.planted).sum()
             result["recall"] = float(2 * overlap >= max(found.sum(), case.planted.sum(), 1))
             result["clean"] = result["false_alarms"] = float(np.asarray(before).mean())

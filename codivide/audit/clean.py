@@ -35,7 +35,6 @@ from codivide.audit.write_clean import LABELS
 from codivide.core.errors import InputError, either, option
 from codivide.core.files import is_present, read_json, reading
 from codivide.core.words import counted, first_few
-from codivide.data import encode, tuned
 from codivide.data.commas import Commas
 from codivide.data.contents import Contents
 from codivide.data.corrections import Correction, Corrections, Known
@@ -393,8 +392,7 @@ def _certain(judged: Judged, run: Path) -> float | None:
 
 def _again(table: pd.DataFrame, options: ReadOptions, label: str) -> ReadOptions | None:
     """How a cleaned table is read, with one annotator; None: it has but names and labels of data that are not in it."""
-    encoder = encode.AUTO if options.encoder == tuned.NAME else options.encoder  # a fit makes it, nobody asks for it
-    return None if table.shape[1] < 3 else replace(options, label=label, annotators=(), answers=None, encoder=encoder)
+    return None if table.shape[1] < 3 else replace(options, label=label, annotators=(), answers=None)
 
 
 def _at(judged: Judged, run: Path, source: str) -> Judged:

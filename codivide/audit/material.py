@@ -19,7 +19,7 @@ from codivide.audit.target_judging import saved
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask, Singles
-from codivide.data import columns, encode, tuned
+from codivide.data import columns, encode
 from codivide.data.contents import Unread
 from codivide.data.loaded import Loaded, subset
 from codivide.data.looks import Looks, measure
@@ -445,8 +445,8 @@ def _read_twice(
     """The samples as they are shown, and as the model saw them; None, and a remark, where texts cannot be encoded."""
     if label_table.TEXT not in run.labels or run.config.get("encoder") in (None, columns.NAME):
         whole = _read(run, replace(options, encoder=encode.AUTO), listed)
-        kept = str(options.encoder).startswith(f"{KIND}:") or options.encoder in (tuned.NAME, encode.AUTO)
-        return whole, whole if kept else _read(run, options, listed)  # the model knows the encoder, no record does
+        own = str(options.encoder).startswith(f"{KIND}:")  # it cannot be read from a record: pictures are shown
+        return whole, whole if own or options.encoder == encode.AUTO else _read(run, options, listed)
     whole = _read(run, replace(options, encoder=Unread()), listed)
     try:  # "auto" may be another encoder now, by what is installed
         return whole, _read(run, replace(options, encoder=str(run.config["encoder"])), listed)

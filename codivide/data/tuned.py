@@ -118,7 +118,7 @@ def beside_tuned(name: str, network: Network) -> EncoderKind:
 
 
 def _open(net: Copy, name: str, device: str, side: int | None) -> Opened:
-    """What gives the logarithms of the class probabilities ``[B, C]`` of uint8 images."""
+    """What gives the logarithms of the class probabilities ``[B, C]`` of uint8 images ``[B, 3, H, W]``."""
     assert side is not None
     place, seen, draws = resolve_device(device), views(side), torch.Generator()
     ready = deepcopy(net).eval()
@@ -127,14 +127,9 @@ def _open(net: Copy, name: str, device: str, side: int | None) -> Opened:
 
     @torch.inference_mode()
     def said(images: Tensor) -> Tensor:
-        return torch.log_softmax(ready(seen.plain(_coloured(images.to(place)), draws)), 1).clone()
+        return torch.log_softmax(ready(seen.plain(images.to(place), draws)), 1).clone()
 
     return Opened.of_images(said, side, place)
-
-
-def _coloured(images: Tensor) -> Tensor:
-    """Images ``[B, 3, H, W]``; a grey one has the same in all channels."""
-    return images[:, :3] if images.shape[1] >= 3 else images[:, :1].expand(-1, 3, -1, -1)
 
 
 def _version(told: str, name: str) -> list[str]:

@@ -68,8 +68,12 @@ def config(job: Job, loaded: Loaded, before: Before) -> dict[str, Any]:
 
 
 def _named(source: DataRecord, loaded: Loaded) -> DataRecord:
-    """The record with the encoder that "best" has become, or that a network was trained beside."""
-    if loaded.encoder is None or not (source.options.encoder == encode.BEST or loaded.encoder.name == tuned.NAME):
+    """The record with the encoder that "best" has become; "auto" where the model alone holds it, for it was trained."""
+    if loaded.encoder is None:
+        return source
+    if loaded.encoder.name == tuned.NAME:
+        return replace(source, options=replace(source.options, encoder=encode.AUTO))
+    if source.options.encoder != encode.BEST:
         return source
     return replace(source, options=replace(source.options, encoder=loaded.encoder.name))
 
